@@ -1,0 +1,99 @@
+"""2-d convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from cnndsl.ir import TensorType
+from cnndsl.ops.base import Op, ShapeError, Weight, need_map
+from cnndsl.ops.fields import Pads, arg, count, flag, pads, pair, short_pair
+from cnndsl.ops.window import explain_pixels, output_pixels, same_pads
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Conv(Op):
+    """2-d convolution (cross-correlation, as everywhere in deep learning) with an optional bias.
+
+    Output size: floor((in + pads - dilation * (kernel - 1) - 1) / stride) + 1. `groups` splits the channels into
+    independent convolutions; `groups=in.channels` is a depthwise convolution. `pad=same` keeps
+    ceil(in / stride) rows and columns, the odd pixel of padding going below and right.
+    """
+
+    name = "conv"
+    family = "Convolution and dense"
+    example = "conv(96, 11x11, stride=4)"
+    takes_activation = True
+    takes_residual = True
+
+    filters: int = arg(count(), "output channels")
+    kernel: tuple[int, int] = arg(pair(), "window, height x width")
+    stride: tuple[int, int] = arg(short_pair(), "step of the window", default=(1, 1))
+    pad: Pads | str = arg(pads(), "zeros around the input", default=(0, 0, 0, 0))
+    dilation: tuple[int, int] = arg(short_pair(), "distance between the window's taps", default=(1, 1))
+    groups: int = arg(count(), "independent groups of channels", default=1)
+    bias: bool = arg(flag(), "whether a bias per filter is added", default=True)
+
+    def resolve(self, *xs: TensorType) -> Self:
+        if self.pad != "same" or not xs[0].is_map:
+            return self
+        return replace(self, pad=same_pads(xs[0], self.kernel, self.stride, dilation=self.dilation))
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        (x,) = xs
+        need_map("conv", x, help="dense works on vectors; a convolution must come before the first dense layer")
+        if x.channels % self.groups:
+            raise ShapeError(
+                "E0302",
+                f"{self.groups} groups do not divide {x.channels} input channels",
+                f"{x.channels} / {self.groups} leaves {x.channels % self.groups}",
+                help=(f"groups must divide {x.channels}: {_divisors(x.channels)}",),
+            )
+        if self.filters % self.groups:
+            raise ShapeError(
+                "E0302",
+                f"{self.groups} groups do not divide {self.filters} filters",
+                f"{self.filters} / {self.groups} leaves {self.filters % self.groups}",
+                help=(f"make the filters a multiple of {self.groups}",),
+            )
+        assert not isinstance(self.pad, str), "resolve comes before infer"
+        p, q = output_pixels(
+            "conv", x, self.kernel, stride=self.stride, pad=self.pad, dilation=self.dilation
+        )
+        return TensorType((p, q, self.filters))
+
+    def explain(self, *xs: TensorType) -> tuple[str, ...]:
+        assert not isinstance(self.pad, str)
+        return explain_pixels(xs[0], self.kernel, stride=self.stride, pad=self.pad, dilation=self.dilation)
+
+    def weights(self, *xs: TensorType) -> tuple[Weight, ...]:
+        (x,) = xs
+        per_group = x.channels // self.groups
+        fan_in = per_group * self.kernel[0] * self.kernel[1]
+        weight = Weight("weight", (self.filters, per_group, *self.kernel), "weight", fan_in)
+        return (weight, Weight("bias", (self.filters,), "bias", fan_in)) if self.bias else (weight,)
+
+    def macs(self, xs: Sequence[TensorType], y: TensorType) -> int:
+        return y.size * (xs[0].channels // self.groups) * self.kernel[0] * self.kernel[1]
+
+    def reference(self, xs: Sequence[torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        from torch.nn import functional as f
+
+        assert not isinstance(self.pad, str)
+        top, bottom, left, right = self.pad
+        x, pad = xs[0], (top, left)
+        if (top, left) != (bottom, right):
+            x, pad = f.pad(x, (left, right, top, bottom)), (0, 0)
+        return f.conv2d(
+            x, weights["weight"], weights.get("bias"),
+            stride=self.stride, padding=pad, dilation=self.dilation, groups=self.groups,
+        )
+
+
+def _divisors(n: int) -> str:
+    found = [d for d in range(1, min(n, 4096) + 1) if n % d == 0]
+    return ", ".join(map(str, found if len(found) <= 12 else [*found[:11], "..."]))
