@@ -39,8 +39,8 @@ def macs(graph: Graph) -> int:
     return sum(node.op.macs(graph.types_of(node), node.type) for node in graph.nodes if node.op is not None)
 
 
-# Parameters, and millions of multiply-accumulates in convolutions and dense layers. LeCun's paper counts 60,000
-# parameters, with a c3 that sees only some of s2's maps; 61,706 is the count with all of them.
+# Parameters, and millions of multiply-accumulates in convolutions and dense layers. LeCun's paper counts
+# 60,000 parameters, with a c3 that sees only some of s2's maps; 61,706 is the count with all of them.
 PUBLISHED = {
     "lenet5": (61_706, 0.41652),
     "alexnet": (62_378_344, 1_135.256096),
