@@ -1,0 +1,57 @@
+"""cnndsl: a small language for convolutional networks, compiled to fused Triton GPU kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cnndsl.errors import CnnError, Diagnostic
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from typing import Literal
+
+    import torch
+
+    from cnndsl.runtime.executor import Network
+
+__version__ = "0.1.0"
+__all__ = ["CnnError", "Diagnostic", "compile"]
+
+
+def compile(  # noqa: A001 - the public name, as in torch.compile
+    source: str | os.PathLike[str],
+    *,
+    network: str | None = None,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - named after the command line's --set
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+    weights: str | os.PathLike[str] | Mapping[str, torch.Tensor] | None = None,
+    match: Literal["name", "order"] = "name",
+    seed: int = 0,
+) -> Network:
+    """Compile a ``.cnn`` network to Triton kernels and return it as a `torch.nn.Module`.
+
+    source   path of a ``.cnn`` file, ``path:Network``, or the text of one (recognised by its braces)
+    network  which network of the file; not needed when it holds one
+    set      values of the network's parameters: ``{"classes": 10}``
+    device   "cuda", "cuda:1" or "cpu" (Triton's interpreter); by default the GPU when there is one
+    dtype    torch.float32 (the default: IEEE fp32), torch.float16, torch.bfloat16 or "tf32"
+    weights  a ``.safetensors``, ``.pt``, ``.pth`` or ``.npz`` file or a state dict; by default drawn from `seed`
+    match    "name", or "order" to pair tensors by order and shape where names differ
+
+    Raises CnnError for every mistake in the file, the weights or the arguments.
+    """
+    # torch and triton are imported here and not above: `check` and `summary` do without them.
+    from cnndsl.runtime import executor
+
+    return executor.compile(
+        source,
+        network=network,
+        set=set,
+        device=device,
+        dtype="fp32" if dtype is None else dtype,
+        weights=weights,
+        match=match,
+        seed=seed,
+    )

@@ -13,6 +13,8 @@ from cnndsl.ops.fields import arg, real
 if TYPE_CHECKING:
     import torch
 
+    from cnndsl.ops.binding import Launch, Site
+
 
 @dataclass(frozen=True)
 class _Activation(Op):
@@ -31,6 +33,9 @@ class _Activation(Op):
         function = getattr(f, self.name)
         result: torch.Tensor = function(xs[0])
         return result
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        return (site.launch_unary(),)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from cnndsl.ops.binding import Launch, Site
     from cnndsl.ops.fields import Kind
+    from cnndsl.ops.packing import Folded
 
 
 class ShapeError(Exception):
@@ -130,6 +131,16 @@ class Op:
     def reference(self, xs: Sequence[torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The same computation with torch's own operators, on NCHW tensors."""
         raise NotImplementedError
+
+    def pack(
+        self, xs: Sequence[TensorType], weights: Mapping[str, torch.Tensor], folded: Sequence[Folded]
+    ) -> dict[str, torch.Tensor]:
+        """The tensors that the kernel reads, made from those of the state dict (torch's layout).
+
+        `weight` is cast to the network's type afterwards; every other tensor stays fp32. `folded` are the batch
+        norms that this layer has taken up, in order.
+        """
+        return {}
 
     def lower(self, site: Site) -> tuple[Launch, ...]:
         """The kernel launches that compute it at a place of the plan."""

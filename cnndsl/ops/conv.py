@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
+from cnndsl import tiles
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, ShapeError, Weight, need_map
 from cnndsl.ops.fields import Pads, arg, count, flag, pads, pair, short_pair
+from cnndsl.ops.packing import fold
 from cnndsl.ops.window import explain_pixels, output_pixels, same_pads
 
 if TYPE_CHECKING:
     import torch
+
+    from cnndsl.ops.binding import Constant, Launch, Site
+    from cnndsl.ops.packing import Folded
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,58 @@ class Conv(Op):
             x, weights["weight"], weights.get("bias"),
             stride=self.stride, padding=pad, dilation=self.dilation, groups=self.groups,
         )
+
+    def pack(
+        self, xs: Sequence[TensorType], weights: Mapping[str, torch.Tensor], folded: Sequence[Folded]
+    ) -> dict[str, torch.Tensor]:
+        weight, bias = fold(weights["weight"], weights.get("bias"), folded)
+        krsc = weight.permute(0, 2, 3, 1).contiguous()
+        return {"weight": krsc} if bias is None else {"weight": krsc, "bias": bias}
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        assert not isinstance(self.pad, str)
+        x, y = site.xs[0].type, site.y.type
+        per_group = x.channels // self.groups
+        depthwise = per_group == 1 and self.groups > 1
+        has_bias = self.bias or bool(site.node.folded)
+        output = (y.height, y.width)
+        constants: dict[str, Constant] = {
+            "C": x.channels if depthwise else per_group,
+            "H": x.height,
+            "W": x.width,
+            "K": self.filters,
+            "P": y.height,
+            "Q": y.width,
+            "R": self.kernel[0],
+            "S": self.kernel[1],
+            "STRIDE_H": self.stride[0],
+            "STRIDE_W": self.stride[1],
+            "PAD_TOP": self.pad[0],
+            "PAD_LEFT": self.pad[2],
+            "DILATION_H": self.dilation[0],
+            "DILATION_W": self.dilation[1],
+        }
+        if depthwise:
+            tiling = tiles.depthwise(site.target, filters=self.filters, output=output, batch=site.batch)
+        else:
+            constants["GROUPS"] = self.groups
+            tiling = tiles.conv2d(
+                site.target, site.dtype, channels=per_group, filters=self.filters, kernel=self.kernel,
+                output=output, groups=self.groups, batch=site.batch,
+            )
+        constants |= {"HAS_BIAS": has_bias, "HAS_RESIDUAL": site.residual is not None, **site.epilogue()}
+        if not depthwise:
+            constants["PRECISION"] = site.precision
+        launch = site.launch(
+            "depthwise" if depthwise else "conv2d",
+            "depthwise_kernel" if depthwise else "conv2d_kernel",
+            pointers=site.weighted_pointers(has_bias=has_bias),
+            tiling=tiling,
+            constants=constants,
+            strided={"x": site.xs[0], "y:3": site.y, "r:3": site.residual or site.y},
+            weight_sizes=(self.weights(x)[0].size,),
+        )
+        return (launch,)
 
 
 def _divisors(n: int) -> str:

@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cnndsl import tiles
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, Weight
 from cnndsl.ops.fields import arg, count, flag
+from cnndsl.ops.packing import fold
 
 if TYPE_CHECKING:
     import torch
+
+    from cnndsl.ops.binding import Constant, Launch, Site
+    from cnndsl.ops.packing import Folded
 
 
 @dataclass(frozen=True)
@@ -46,3 +51,58 @@ class Dense(Op):
         from torch.nn import functional as f
 
         return f.linear(xs[0].flatten(1), weights["weight"], weights.get("bias"))
+
+    def pack(
+        self, xs: Sequence[TensorType], weights: Mapping[str, torch.Tensor], folded: Sequence[Folded]
+    ) -> dict[str, torch.Tensor]:
+        weight, bias = fold(weights["weight"], weights.get("bias"), folded)
+        (x,) = xs
+        if x.height * x.width > 1:
+            # Columns in the order in which the input lies in memory: height, width, channel.
+            weight = weight.unflatten(1, (x.channels, x.height, x.width)).permute(0, 2, 3, 1).flatten(1)
+        weight = weight.contiguous()
+        return {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        x = site.xs[0].type
+        has_bias = self.bias or bool(site.node.folded)
+        flags: dict[str, Constant] = {
+            "HAS_BIAS": has_bias, "HAS_RESIDUAL": site.residual is not None, **site.epilogue(),
+        }
+        pointers = site.weighted_pointers(has_bias=has_bias)
+        strided = {"x": site.xs[0], "y:3": site.y, "r:3": site.residual or site.y}
+        sizes = (self.units * x.size,)
+        if not site.xs[0].dense:
+            # A caller's tensor or a slice of a wider buffer: as the convolution whose window is the whole map,
+            # which reads any strides.
+            kernel = (x.height, x.width)
+            constants: dict[str, Constant] = {
+                "C": x.channels, "H": x.height, "W": x.width, "K": self.units, "P": 1, "Q": 1,
+                "R": x.height, "S": x.width, "STRIDE_H": 1, "STRIDE_W": 1, "PAD_TOP": 0, "PAD_LEFT": 0,
+                "DILATION_H": 1, "DILATION_W": 1, "GROUPS": 1, **flags, "PRECISION": site.precision,
+            }
+            tiling = tiles.conv2d(
+                site.target, site.dtype, channels=x.channels, filters=self.units, kernel=kernel, output=(1, 1),
+                batch=site.batch,
+            )
+            return (
+                site.launch(
+                    "conv2d", "conv2d_kernel", pointers=pointers, tiling=tiling, constants=constants,
+                    strided=strided, weight_sizes=sizes,
+                ),
+            )
+        constants = {"F": x.size, "K": self.units, **flags}
+        strided = {"x:1": site.xs[0], "y:1": site.y, "r:1": site.residual or site.y}
+        choose = tiles.linear
+        name = "linear_kernel"
+        if tiles.linear_is_small(site.target, site.batch):
+            choose, name = tiles.linear_small, "linear_small_kernel"
+        else:
+            constants["PRECISION"] = site.precision
+        tiling = choose(site.target, site.dtype, features=x.size, units=self.units, batch=site.batch)
+        return (
+            site.launch(
+                "linear", name, pointers=pointers, tiling=tiling, constants=constants, strided=strided,
+                weight_sizes=sizes,
+            ),
+        )

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from cnndsl import tiles_simple as tiles
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, need_map
 from cnndsl.ops.fields import arg, pair
 
 if TYPE_CHECKING:
     import torch
+
+    from cnndsl.ops.binding import Launch, Site
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,12 @@ class _GlobalPool(Op):
         (x,) = xs
         need_map(self.name, x)
         return TensorType((1, 1, x.channels))
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        x = site.xs[0].type
+        tiling = tiles.global_pool(site.target, site.dtype, channels=x.channels, image=(x.height, x.width))
+        constants = {"C": x.channels, "H": x.height, "W": x.width, "MODE": self.mode, **site.epilogue()}
+        return (site.launch_map("pool2d", "global_pool_kernel", tiling=tiling, constants=constants),)
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,14 @@ class AdaptiveAvgPool(Op):
         (x,) = xs
         need_map("adaptiveavgpool", x)
         return TensorType((*self.size, x.channels))
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        x, (p, q) = site.xs[0].type, self.size
+        tiling = tiles.adaptive_avg_pool2d(
+            site.target, site.dtype, channels=x.channels, output=self.size, batch=site.batch
+        )
+        constants = {"C": x.channels, "H": x.height, "W": x.width, "P": p, "Q": q, **site.epilogue()}
+        return (site.launch_map("pool2d", "adaptive_avg_pool2d_kernel", tiling=tiling, constants=constants),)
 
     def reference(self, xs: Sequence[torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         from torch.nn import functional as f

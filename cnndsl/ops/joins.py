@@ -13,6 +13,8 @@ from cnndsl.ops.base import Op, ShapeError
 if TYPE_CHECKING:
     import torch
 
+    from cnndsl.ops.binding import Launch, Site
+
 
 class ArmError(ShapeError):
     """Two inputs of a join disagree; `pair` numbers them."""
@@ -46,6 +48,9 @@ class Add(Op):
     def reference(self, xs: Sequence[torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         return reduce(lambda a, b: a + b, xs)
 
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        return site.launch_chain("add")
+
 
 @dataclass(frozen=True)
 class Mul(Op):
@@ -72,6 +77,9 @@ class Mul(Op):
 
     def reference(self, xs: Sequence[torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         return reduce(lambda a, b: a * b, xs)
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        return site.launch_chain("mul")
 
 
 @dataclass(frozen=True)

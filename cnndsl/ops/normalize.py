@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cnndsl import tiles_simple as tiles
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, Weight, need_map
 from cnndsl.ops.fields import arg, count, flag, real
 
 if TYPE_CHECKING:
     import torch
+
+    from cnndsl.ops.binding import Launch, Site
+    from cnndsl.ops.packing import Folded
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,15 @@ class BatchNorm(Op):
             xs[0], weights["running_mean"], weights["running_var"],
             weights.get("weight"), weights.get("bias"), training=False, eps=self.eps,
         )
+
+    def pack(
+        self, xs: Sequence[TensorType], weights: Mapping[str, torch.Tensor], folded: Sequence[Folded]
+    ) -> dict[str, torch.Tensor]:
+        scale, shift = self.scale_shift(weights)
+        return {"scale": scale, "shift": shift}
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        return (site.launch_unary(scale=site.packed("scale"), shift=site.packed("shift")),)
 
     def scale_shift(self, weights: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """The two vectors with which it is scale * x + shift, in fp64."""
@@ -84,3 +97,14 @@ class LocalResponseNorm(Op):
         from torch.nn import functional as f
 
         return f.local_response_norm(xs[0], self.size, self.alpha, self.beta, self.k)
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        x = site.xs[0].type
+        tiling = tiles.lrn(
+            site.target, site.dtype, channels=x.channels, size=self.size, image=(x.height, x.width), batch=site.batch
+        )
+        constants = {
+            "C": x.channels, "H": x.height, "W": x.width, "SIZE": self.size, "ALPHA": self.alpha,
+            "BETA": self.beta, "K": self.k, **site.epilogue(),
+        }
+        return (site.launch_map("lrn", "lrn_kernel", tiling=tiling, constants=constants),)

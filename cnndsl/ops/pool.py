@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from cnndsl import tiles_simple as tiles
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, ShapeError, need_map
 from cnndsl.ops.fields import Pads, arg, flag, pads, pair, short_pair, show_pair
@@ -13,6 +14,8 @@ from cnndsl.ops.window import explain_pixels, output_pixels, same_pads
 
 if TYPE_CHECKING:
     import torch
+
+    from cnndsl.ops.binding import Constant, Launch, Site
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,34 @@ class _Pool(Op):
         assert self.stride is not None
         assert not isinstance(self.pad, str)
         return explain_pixels(xs[0], self.kernel, stride=self.stride, pad=self.pad, ceil=self.ceil)
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        assert self.stride is not None
+        assert not isinstance(self.pad, str)
+        x, y = site.xs[0].type, site.y.type
+        constants: dict[str, Constant] = {
+            "C": x.channels,
+            "H": x.height,
+            "W": x.width,
+            "P": y.height,
+            "Q": y.width,
+            "R": self.kernel[0],
+            "S": self.kernel[1],
+            "STRIDE_H": self.stride[0],
+            "STRIDE_W": self.stride[1],
+            "PAD_TOP": self.pad[0],
+            "PAD_BOTTOM": self.pad[1],
+            "PAD_LEFT": self.pad[2],
+            "PAD_RIGHT": self.pad[3],
+            "MODE": self.mode,
+            "COUNT_PAD": getattr(self, "count_pad", False),
+            **site.epilogue(),
+        }
+        tiling = tiles.pool2d(
+            site.target, site.dtype, channels=x.channels, kernel=self.kernel, output=(y.height, y.width),
+            batch=site.batch,
+        )
+        return (site.launch_map("pool2d", "pool2d_kernel", tiling=tiling, constants=constants),)
 
     def _padding(self, x: torch.Tensor, y: TensorType) -> tuple[int, int, int, int]:
         """Left, right, top, bottom so that exactly the output's windows fit (negative crops)."""

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cnndsl import tiles_simple as tiles
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, ShapeError, need_map
 from cnndsl.ops.fields import Pads, arg, count, pads, real
 
 if TYPE_CHECKING:
     import torch
+
+    from cnndsl.ops.binding import Launch, Site
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,12 @@ class Flatten(Op):
 
     def infer(self, *xs: TensorType) -> TensorType:
         return TensorType((xs[0].size,))
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        x = site.xs[0].type
+        tiling = tiles.flatten(site.target, channels=x.channels, image=(x.height, x.width))
+        constants = {"C": x.channels, "H": x.height, "W": x.width}
+        return (site.launch_map("move", "flatten_kernel", tiling=tiling, constants=constants),)
 
     def reference(self, xs: Sequence[torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         return xs[0].flatten(1)
@@ -47,6 +56,9 @@ class Pad(Op):
             raise ShapeError("E0205", "pad must be given in numbers: there is no window for `same` to follow")
         top, bottom, left, right = self.size
         return TensorType((x.height + top + bottom, x.width + left + right, x.channels))
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        return (site.launch_copy(pad=(self.size[0], self.size[2]), value=self.value),)
 
     def reference(self, xs: Sequence[torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         from torch.nn import functional as f
@@ -75,6 +87,9 @@ class ChannelShuffle(Op):
                 f"{x.channels} / {self.groups} leaves {x.channels % self.groups}",
             )
         return x
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        return (site.launch_copy(groups=self.groups),)
 
     def reference(self, xs: Sequence[torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         from torch.nn import functional as f
@@ -129,3 +144,11 @@ class Softmax(Op):
 
     def reference(self, xs: Sequence[torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         return xs[0].softmax(1)
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        x = site.xs[0].type
+        tiling = tiles.softmax(
+            site.target, channels=x.channels, image=(x.height, x.width), batch=site.batch
+        )
+        constants = {"C": x.channels, "H": x.height, "W": x.width}
+        return (site.launch_map("softmax", "softmax_kernel", tiling=tiling, constants=constants),)

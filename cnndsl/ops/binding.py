@@ -1,0 +1,223 @@
+"""How an operation binds to a kernel: where its operands lie, and the launches that compute it.
+
+Everything here is data about code to be emitted: pointers, strides and grids are Python expressions over the batch
+`n` and the names that `cnndsl.codegen.emit` defines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cnndsl import tiles_simple as tiles
+from cnndsl.ir import Node, TensorType
+from cnndsl.targets import Target
+from cnndsl.tiles import DType, Tiling
+
+Constant = int | float | bool | str
+Constants = tuple[tuple[str, Constant], ...]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor where it lies in memory.
+
+    `strides` are of batch, row, column and channel, in values. `reach` is the number of values of one picture in
+    the buffer that it lies in, or None for a network input, whose strides are the caller's.
+    """
+
+    type: TensorType
+    pointer: str
+    strides: tuple[str, str, str, str]
+    reach: int | None
+    dense: bool
+    """Whether one picture's values lie side by side in height, width, channel order."""
+
+    @property
+    def wide(self) -> str:
+        """Expression: do its offsets need 64 bits?"""
+        return f"wide_{self.pointer}" if self.reach is None else f"n * {self.reach} >= 2**31"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel launch: ``kernel[grid](*arguments, **constants)``."""
+
+    module: str
+    kernel: str
+    arguments: tuple[tuple[str, str], ...]
+    """Parameter and the expression passed for it, in the kernel's order."""
+    constants: Constants
+    grid: tuple[str, ...]
+    num_warps: int
+    num_stages: int
+    wide: str
+    """Expression for INDEX64."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place of the plan at which an operation is lowered."""
+
+    node: Node
+    xs: tuple[Operand, ...]
+    y: Operand
+    target: Target
+    dtype: DType
+    batch: int = 1
+    """The batch size that tiles are chosen for; every batch size runs correctly."""
+    residual: Operand | None = None
+    activation: tuple[str, float] = ("none", 0.0)
+
+    @property
+    def precision(self) -> str:
+        """How fp32 products are computed."""
+        return "tf32" if self.dtype == "tf32" else "ieee"
+
+    @property
+    def emulate_bf16(self) -> bool:
+        """NumPy, on which Triton's interpreter computes, has no bf16."""
+        return self.target.kind == "interpreter" and self.dtype == "bf16"
+
+    def packed(self, name: str) -> str:
+        """Expression for a packed weight of this layer."""
+        return f'weights["{self.node.name}.{name}"]'
+
+    def epilogue(self) -> dict[str, Constant]:
+        """The constants of the activation."""
+        return {"ACT": self.activation[0], "ACT_ARG": self.activation[1]}
+
+    def weighted_pointers(self, *, has_bias: bool) -> dict[str, str]:
+        """The pointers of a convolution or dense kernel, in its order."""
+        return {
+            "x_ptr": self.xs[0].pointer,
+            "w_ptr": self.packed("weight"),
+            "b_ptr": self.packed("bias") if has_bias else "None",
+            "r_ptr": self.residual.pointer if self.residual is not None else "None",
+            "y_ptr": self.y.pointer,
+        }
+
+    def launch(
+        self,
+        module: str,
+        kernel: str,
+        *,
+        pointers: Mapping[str, str],
+        tiling: Tiling,
+        constants: Mapping[str, Constant],
+        strided: Mapping[str, Operand],
+        weight_sizes: tuple[int, ...] = (),
+    ) -> Launch:
+        """A launch whose arguments are the pointers, `n`, and the strides of the `strided` operands.
+
+        `strided` maps a prefix to an operand: "x" gives x_sn, x_sh, x_sw and x_sc; "y:3" leaves the channel's out
+        and "x:1" gives the batch's alone.
+        """
+        arguments = [*pointers.items(), ("n", "n")]
+        for key, operand in strided.items():
+            prefix, _, count = key.partition(":")
+            names = ("sn", "sh", "sw", "sc")[: int(count or 4)]
+            arguments.extend((f"{prefix}_{s}", operand.strides[i]) for i, s in enumerate(names))
+        used = [*self.xs, self.y, *((self.residual,) if self.residual is not None else ())]
+        # One launch mixes the operands of a site; 64 bits as soon as one of them needs them.
+        wide = " or ".join(dict.fromkeys(_widest(used)))
+        if any(size >= 2**31 for size in weight_sizes):
+            wide = "True"
+        return Launch(
+            module,
+            kernel,
+            tuple(arguments),
+            (*constants.items(), ("EMULATE_BF16", self.emulate_bf16), *tiling.constants),
+            tiling.grid,
+            tiling.num_warps,
+            tiling.num_stages,
+            wide,
+        )
+
+    def launch_map(
+        self, module: str, kernel: str, *, tiling: Tiling, constants: Mapping[str, Constant]
+    ) -> Launch:
+        """A kernel of one input and one output: (x_ptr, y_ptr, n, four strides of x, three of y)."""
+        return self.launch(
+            module,
+            kernel,
+            pointers={"x_ptr": self.xs[0].pointer, "y_ptr": self.y.pointer},
+            tiling=tiling,
+            constants=constants,
+            strided={"x": self.xs[0], "y:3": self.y},
+        )
+
+    def launch_unary(self, *, scale: str | None = None, shift: str | None = None) -> Launch:
+        """y = act(scale * x + shift), or y = act(x)."""
+        x = self.xs[0].type
+        return self.launch(
+            "pointwise",
+            "unary_kernel",
+            pointers={
+                "x_ptr": self.xs[0].pointer,
+                "scale_ptr": scale or "None",
+                "shift_ptr": shift or "None",
+                "y_ptr": self.y.pointer,
+            },
+            tiling=tiles.pointwise(
+                self.target, self.dtype, channels=x.channels, image=(x.height, x.width), batch=self.batch
+            ),
+            constants={
+                "C": x.channels, "H": x.height, "W": x.width, "HAS_AFFINE": scale is not None, **self.epilogue(),
+            },
+            strided={"x": self.xs[0], "y:3": self.y},
+        )
+
+    def launch_copy(self, *, pad: tuple[int, int] = (0, 0), value: float = 0.0, groups: int = 1) -> Launch:
+        """Copies x into y, inside a border and with the channels of `groups` groups interleaved."""
+        x, y = self.xs[0].type, self.y.type
+        return self.launch_map(
+            "move",
+            "copy_kernel",
+            tiling=tiles.copy(
+                self.target, self.dtype, channels=x.channels, output=(y.height, y.width), batch=self.batch
+            ),
+            constants={
+                "C": x.channels, "H": x.height, "W": x.width, "P": y.height, "Q": y.width,
+                "PAD_TOP": pad[0], "PAD_LEFT": pad[1], "VALUE": value, "GROUPS": groups,
+            },
+        )
+
+    def launch_chain(self, operator: str) -> tuple[Launch, ...]:
+        """y = act(x0 op x1 op x2 ...), two operands at a time; the partial results lie in y."""
+        launches = []
+        # The widest operand first: it has the output's shape, so every partial result has it too.
+        left, *others = sorted(self.xs, key=lambda x: -x.type.size)
+        y = self.y.type
+        for number, right in enumerate(others):
+            last = number == len(others) - 1
+            launches.append(
+                self.launch(
+                    "pointwise",
+                    "binary_kernel",
+                    pointers={"a_ptr": left.pointer, "b_ptr": right.pointer, "y_ptr": self.y.pointer},
+                    tiling=tiles.pointwise(
+                        self.target, self.dtype, channels=y.channels, image=(y.height, y.width), batch=self.batch
+                    ),
+                    constants={
+                        "C": y.channels,
+                        "H": y.height,
+                        "W": y.width,
+                        "OP": operator,
+                        "BROADCAST": "none" if right.type == y else "b",
+                        **(self.epilogue() if last else {"ACT": "none", "ACT_ARG": 0.0}),
+                    },
+                    strided={"a": left, "b": right, "y:3": self.y},
+                )
+            )
+            left = self.y
+        return tuple(launches)
+
+
+def _widest(operands: list[Operand]) -> list[str]:
+    inner = [o for o in operands if o.reach is not None]
+    found = [o.wide for o in operands if o.reach is None]
+    if inner:
+        found.insert(0, max(inner, key=lambda o: o.reach or 0).wide)
+    return found
+

@@ -1,0 +1,311 @@
+"""Groups to plan: where every tensor lies, and the kernel launches in order.
+
+Activations lie in one arena whose size is a number of values for each picture, so that the plan holds for every batch
+size. A value lies in a buffer at a channel offset with a pixel stride: an arm of a `concat` is a slice of the concat's
+buffer and costs no copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from cnndsl.ir import Graph, Node, TensorType
+from cnndsl.ops.binding import Launch, Operand, Site
+from cnndsl.ops.joins import Concat
+from cnndsl.ops.reshape import Flatten
+from cnndsl.passes.fuse import Group, Groups
+from cnndsl.targets import Target
+from cnndsl.tiles import DType
+
+ALIGNMENT = 128
+"""Values: buffers start at multiples of 256 bytes in fp16, whatever the batch size."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where a value lies: a buffer, the first channel in it, and the values between two pixels."""
+
+    buffer: str
+    offset: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory of `size` values for each picture; `offset` is its place in the arena, None for an output's own."""
+
+    name: str
+    size: int
+    offset: int | None
+    type: TensorType
+
+
+@dataclass(frozen=True)
+class Step:
+    """One group at its place: its launches, and what to say of it."""
+
+    group: Group
+    launches: tuple[Launch, ...]
+    reads: tuple[str, ...]
+    writes: str
+    macs: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network ready to be written out as code."""
+
+    graph: Graph
+    target: Target
+    dtype: DType
+    batch: int
+    """The batch size that tiles were chosen for."""
+    keep: bool
+    """Whether every value has memory of its own and is returned, for comparing layer by layer."""
+    steps: tuple[Step, ...]
+    buffers: tuple[Buffer, ...]
+    storage: Mapping[str, Storage]
+    """By node name; a node that is a view of another has an entry too. Inputs have none."""
+    arena: int
+    """Values of one picture in the arena."""
+    outputs: tuple[tuple[str, str], ...]
+
+
+def plan(groups: Groups, *, target: Target, dtype: DType, batch: int = 1, keep: bool = False) -> Plan:
+    """Lay the values of a fused network out in memory and lower every group to launches."""
+    groups = _with_copies(groups)
+    graph = groups.graph
+    aliases = _aliases(graph)
+    storage, buffers, copies = _place(groups, aliases, keep=keep)
+    lifetimes = _lifetimes(groups, aliases, storage)
+    buffers, arena = _pack(buffers, lifetimes, keep=keep)
+    outputs_of = {group.output.name: group for group in groups.groups}
+    steps: list[Step] = []
+    operand = _Operands(graph, storage, buffers, aliases)
+    for group in groups.groups:
+        node = group.anchor
+        if node.name in aliases:
+            continue
+        if isinstance(node.op, Concat):
+            steps.extend(_concat_copies(group, operand, copies, target=target, dtype=dtype, batch=batch))
+            continue
+        assert node.op is not None
+        xs = tuple(operand(name) for name in group.inputs)
+        residual = operand(group.residual) if group.residual is not None else None
+        y = operand(group.output.name)
+        site = Site(node, xs, y, target, dtype, batch, residual, group.activation)
+        reads = (*group.inputs, *((group.residual,) if group.residual is not None else ()))
+        macs = sum(n.op.macs(graph.types_of(n), n.type) for n in group.nodes if n.op is not None)
+        steps.append(Step(group, node.op.lower(site), reads, group.output.name, macs))
+    assert all(name in storage for name in outputs_of)
+    return Plan(graph, target, dtype, batch, keep, tuple(steps), buffers, storage, arena, graph.outputs)
+
+
+class _Operands:
+    """Makes operands of node names."""
+
+    def __init__(
+        self, graph: Graph, storage: Mapping[str, Storage], buffers: tuple[Buffer, ...], aliases: Mapping[str, str]
+    ) -> None:
+        self.graph, self.storage, self.aliases = graph, storage, aliases
+        self.buffers = {b.name: b for b in buffers}
+
+    def __call__(self, name: str) -> Operand:
+        type_ = self.graph.by_name[name].type
+        root = _root(name, self.aliases)
+        if root not in self.storage:
+            n, h, w, c = (f"s{axis}_{variable_of(root)}" for axis in "nhwc")
+            return Operand(type_, variable_of(root), (n, h, w, c), None, dense=False)
+        return self.at(self.storage[root], type_)
+
+    def at(self, place: Storage, type_: TensorType) -> Operand:
+        """An operand of a type at a place."""
+        buffer = self.buffers[place.buffer]
+        pointer = buffer.name if place.offset == 0 else f"{buffer.name}[{place.offset}:]"
+        row = type_.width * place.stride
+        strides = (str(type_.height * row), str(row), str(place.stride), "1")
+        dense = place.stride == type_.channels or type_.height * type_.width == 1
+        return Operand(type_, pointer, strides, buffer.size, dense)
+
+
+def variable_of(name: str) -> str:
+    """A node's name as a Python variable of the emitted code."""
+    return "v_" + name.replace(".", "_")
+
+
+def _with_copies(groups: Groups) -> Groups:
+    """Give outputs that no kernel makes a kernel: an input that is returned is copied."""
+    graph = groups.graph
+    inputs = {node.name for node in graph.inputs}
+    aliases = _aliases(graph)
+    nodes, added, outputs = list(graph.nodes), [], []
+    for output, name in graph.outputs:
+        if _root(name, aliases) not in inputs:
+            outputs.append((output, name))
+            continue
+        source = graph.by_name[name]
+        copy = Node(f"{name}.copy.{output}", Concat(), (name,), source.type, source.span)
+        nodes.append(copy)
+        added.append(Group((copy,), (name,)))
+        outputs.append((output, copy.name))
+    if not added:
+        return groups
+    return Groups(replace(graph, nodes=tuple(nodes), outputs=tuple(outputs)), (*groups.groups, *added))
+
+
+def _aliases(graph: Graph) -> dict[str, str]:
+    """Nodes whose values lie where their input's do: a flatten of one pixel."""
+    found: dict[str, str] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Flatten):
+            x = graph.by_name[node.inputs[0]].type
+            if x.height * x.width == 1:
+                found[node.name] = node.inputs[0]
+    return found
+
+
+def _root(name: str, aliases: Mapping[str, str]) -> str:
+    while name in aliases:
+        name = aliases[name]
+    return name
+
+
+def _place(
+    groups: Groups, aliases: Mapping[str, str], *, keep: bool
+) -> tuple[dict[str, Storage], list[Buffer], set[tuple[str, int]]]:
+    """A place for every value that a kernel makes, and the inputs of concats that need a copy.
+
+    Concats are visited from the last to the first, so that one inside another finds its own place given.
+    """
+    graph = groups.graph
+    outputs = {_root(name, aliases) for _, name in graph.outputs}
+    made = {g.output.name: g.output.type for g in groups.groups if g.anchor.name not in aliases}
+    storage: dict[str, Storage] = {}
+    buffers: list[Buffer] = []
+    copies: set[tuple[str, int]] = set()
+
+    def own(name: str) -> Storage:
+        type_ = made[name]
+        prefix = "out" if name in outputs else "buf"
+        buffers.append(Buffer(f"{prefix}{len(buffers)}", type_.size, None, type_))
+        return Storage(buffers[-1].name, 0, type_.channels)
+
+    for group in reversed(groups.groups):
+        if not isinstance(group.anchor.op, Concat):
+            continue
+        name = group.output.name
+        place = storage.setdefault(name, own(name)) if name not in storage else storage[name]
+        offset = place.offset
+        for number, source in enumerate(group.inputs):
+            root = _root(source, aliases)
+            free = root in made and root not in outputs and root not in storage and not keep
+            if free:
+                storage[root] = Storage(place.buffer, offset, place.stride)
+            else:
+                copies.add((name, number))
+            offset += graph.by_name[source].type.channels
+    for name in made:
+        if name not in storage:
+            storage[name] = own(name)
+    return storage, buffers, copies
+
+
+def _lifetimes(
+    groups: Groups, aliases: Mapping[str, str], storage: Mapping[str, Storage]
+) -> dict[str, tuple[int, int]]:
+    """For each buffer the first step that writes it and the last that touches it."""
+    spans: dict[str, tuple[int, int]] = {}
+
+    def touch(name: str, step: int) -> None:
+        root = _root(name, aliases)
+        if root in storage:
+            buffer = storage[root].buffer
+            first, last = spans.get(buffer, (step, step))
+            spans[buffer] = (min(first, step), max(last, step))
+
+    for step, group in enumerate(groups.groups):
+        for name in group.inputs:
+            touch(name, step)
+        if group.residual is not None:
+            touch(group.residual, step)
+        touch(group.output.name, step)
+    return spans
+
+
+def _pack(
+    buffers: list[Buffer], lifetimes: Mapping[str, tuple[int, int]], *, keep: bool
+) -> tuple[tuple[Buffer, ...], int]:
+    """Offsets in the arena such that buffers alive at the same step never overlap.
+
+    Largest first, each at the lowest offset where it fits: "greedy by size" of Pisarchyk and Lee, Efficient Memory
+    Management for Deep Neural Net Inference, 2020.
+    """
+    placed: list[Buffer] = []
+    total = 0
+    for buffer in sorted(buffers, key=lambda b: (-b.size, b.name)):
+        if buffer.name.startswith("out"):
+            continue
+        first, last = lifetimes[buffer.name]
+        offset = 0
+        for other in sorted(placed, key=lambda b: b.offset or 0):
+            other_first, other_last = lifetimes[other.name]
+            assert other.offset is not None
+            if not keep and (other_last < first or last < other_first):
+                continue
+            if offset + buffer.size <= other.offset:
+                break
+            offset = max(offset, _aligned(other.offset + other.size))
+        placed.append(replace(buffer, offset=offset))
+        total = max(total, _aligned(offset + buffer.size))
+    offsets = {b.name: b.offset for b in placed}
+    return tuple(replace(b, offset=offsets.get(b.name)) for b in buffers), total
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _concat_copies(
+    group: Group,
+    operand: _Operands,
+    copies: set[tuple[str, int]],
+    *,
+    target: Target,
+    dtype: DType,
+    batch: int,
+) -> Iterator[Step]:
+    """Steps for the inputs of a concat that do not lie in its buffer already."""
+    node = group.anchor
+    place = operand.storage[node.name]
+    offset = place.offset
+    for number, source in enumerate(group.inputs):
+        x = operand(source)
+        if (node.name, number) in copies:
+            y = operand.at(Storage(place.buffer, offset, place.stride), x.type)
+            site = Site(node, (x,), y, target, dtype, batch)
+            yield Step(group, (site.launch_copy(),), (source,), node.name, 0)
+        offset += x.type.channels
+
+
+def show(plan: Plan) -> str:
+    """The plan as text: memory, then the launches in order."""
+    sizes = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
+    item = sizes[plan.dtype]
+    lines = [
+        f"plan {plan.graph.name} for {plan.target.name} in {plan.dtype}, tiles for a batch of {plan.batch}",
+        f"  arena: {plan.arena:,} values ({plan.arena * item / 2**20:.2f} MiB) for each picture",
+    ]
+    for b in plan.buffers:
+        where = "of its own" if b.offset is None else f"at {b.offset:,}"
+        lines.append(f"    {b.name:<6} {b.size:>12,} values {where}")
+    for number, step in enumerate(plan.steps):
+        place = plan.storage[step.writes]
+        lines.append(f"  {number:>3} {step.group.title}  line {step.group.anchor.span.line}")
+        shape = f"{plan.graph.by_name[step.writes].type} in {place.buffer}"
+        lines.append(f"      {', '.join(step.reads)} -> {shape}" + (f" from channel {place.offset}" if place.offset else ""))
+        for launch in step.launches:
+            constants = dict(launch.constants)
+            tiles = ", ".join(f"{k}={v}" for k, v in constants.items() if k.startswith(("BLOCK_", "UNROLL", "VECTOR")))
+            lines.append(f"      {launch.kernel}[{', '.join(launch.grid)}] {tiles}, {launch.num_warps} warps")
+    return "\n".join(lines)

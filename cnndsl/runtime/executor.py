@@ -1,0 +1,296 @@
+"""The executor: a compiled network as a torch module."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, cast
+
+import torch
+from torch import nn
+
+from cnndsl.codegen.emit import write_package
+from cnndsl.errors import problem
+from cnndsl.files import Program, choose_network, load_path, load_text, split_network
+from cnndsl.ir import Graph
+from cnndsl.passes.elaborate import elaborate
+from cnndsl.passes.fuse import Groups, fuse
+from cnndsl.passes.plan import Plan, plan
+from cnndsl.passes.simplify import simplify
+from cnndsl.runtime import device as devices
+from cnndsl.runtime import parameters
+from cnndsl.runtime import weights as weight_files
+from cnndsl.runtime.inputs import check_inputs
+from cnndsl.runtime.reference import evaluate
+from cnndsl.targets import Target
+from cnndsl.tiles import DType
+
+Progress = Callable[[int, int, str], None]
+"""Called with the launches done, all launches, and the layers that come next."""
+
+Match = Literal["name", "order"]
+Outputs = torch.Tensor | dict[str, torch.Tensor]
+
+TORCH_TYPES: Mapping[DType, torch.dtype] = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+
+BATCHES = (1, 16, 128)
+"""Batch sizes that tiles are chosen for; a batch uses those of the nearest one, on a logarithmic scale."""
+
+
+def compile(  # noqa: A001 - the public name, as in torch.compile; torch's compile is never meant here
+    source: str | os.PathLike[str],
+    *,
+    network: str | None = None,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - named after the command line's --set
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str = torch.float32,
+    weights: str | os.PathLike[str] | Mapping[str, torch.Tensor] | None = None,
+    match: Match = "name",
+    seed: int = 0,
+) -> Network:
+    """Compile a network. See `cnndsl.compile`."""
+    kind = _dtype(dtype)
+    program, name = load_source(source)
+    graph = elaborate(program, choose_network(program, network or name), set)
+    chosen, target = devices.choose(device)
+    net = Network(graph, target=target, dtype=kind, device=chosen)
+    if weights is None:
+        net.draw_weights(seed)
+    else:
+        net.load_weights(weights, match=match)
+    return net
+
+
+def load_source(source: str | os.PathLike[str]) -> tuple[Program, str | None]:
+    """The program of a path, of ``path:Network``, or of a text; and the network's name where one is given.
+
+    A string that holds a brace or a line end is a text.
+    """
+    if isinstance(source, str) and ("{" in source or "\n" in source):
+        return load_text(source), None
+    path, name = split_network(os.fspath(source))
+    return load_path(Path(path)), name
+
+
+class Network(nn.Module):
+    """A compiled network: ``net(x)`` launches its kernels.
+
+    x: [n, C, H, W] (or [n, features]) of the network's type, on its device, in any memory format. The result is
+    the output tensor, or a dict by name when there are several. Feature maps come back as [n, C, H, W] in
+    channels_last memory.
+
+    `graph` is the network as written, `simplified` and `groups` the stages behind it, `plan` its memory and
+    launches, `source_path` the Python file that runs, and `drawn` the keys whose values were drawn at random.
+    """
+
+    def __init__(self, graph: Graph, *, target: Target, dtype: DType, device: torch.device) -> None:
+        super().__init__()
+        self.graph: Graph = graph
+        self.target: Target = target
+        self.compute: DType = dtype
+        self.simplified: Graph = simplify(graph)
+        self.groups: Groups = fuse(self.simplified)
+        self.drawn: tuple[str, ...] = ()
+        self._device = device
+        self._packages: dict[tuple[int, bool], tuple[Plan, Path, ModuleType]] = {}
+        self._packed: dict[str, torch.Tensor] = {}
+        self._packed_from: tuple[tuple[int, int], ...] | None = None
+
+    # --- weights -----------------------------------------------------------------------------------
+
+    def draw_weights(self, seed: int = 0) -> None:
+        """Draw all weights at random (He et al. 2015), the same for the same seed. `drawn` then names them."""
+        specs = parameters.specs_of(self.graph)
+        self._set_weights(weight_files.initial_tensors(specs, seed=seed))
+        self.drawn = tuple(specs)
+
+    def load_weights(
+        self,
+        source: str | os.PathLike[str] | Mapping[str, torch.Tensor],
+        *,
+        match: Match = "name",
+    ) -> None:
+        """Load weights from a ``.safetensors``, ``.pt``, ``.pth`` or ``.npz`` file, or from a state dict.
+
+        `match="order"` pairs tensors by order and shape where names differ. Raises CnnError (E0401 to E0406) that
+        explains every missing, surplus and misshapen tensor; the weights are then unchanged.
+        """
+        if isinstance(source, Mapping):
+            found, shown = dict(source), "the state dict"
+        else:
+            found, shown = weight_files.read_tensors(os.fspath(source)), os.fspath(source)
+        tensors = weight_files.match(parameters.specs_of(self.graph), found, mode=match, source=shown)
+        # A state dict stays the caller's: its tensors are copied, so that training on does not change this network.
+        own = isinstance(source, Mapping)
+        self._set_weights({k: t.clone() if own and t.dtype == torch.float32 else t for k, t in tensors.items()})
+        self.drawn = ()
+
+    def _set_weights(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        ready = {k: t.detach().to(self._device, torch.float32).contiguous() for k, t in tensors.items()}
+        parameters.register(self, ready, self.graph)
+        self._packed_from = None
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """The tensors that the kernels read, packed anew when any tensor of the state dict has changed."""
+        tensors = parameters.tensors_of(self, self.graph)
+        versions = tuple((t.data_ptr(), t._version) for t in tensors.values())
+        if versions != self._packed_from:
+            self._packed = {}  # before packing, so that the old and the new never lie in memory together
+            self._packed = _pack(self.simplified, tensors, TORCH_TYPES[self.compute])
+            self._packed_from = versions
+        return self._packed
+
+    # --- running -----------------------------------------------------------------------------------
+
+    def forward(self, *inputs: torch.Tensor) -> Outputs:
+        """The outputs for inputs of one batch. Raises CnnError (E0501 to E0505) on inputs that do not fit."""
+        return self.run(*inputs)
+
+    def run(self, *inputs: torch.Tensor, progress: Progress | None = None) -> Outputs:
+        """As ``net(x)``, calling `progress` before each group of layers and once at the end."""
+        outputs, _ = self._launch(inputs, keep=False, progress=progress)
+        return outputs["main"] if len(outputs) == 1 else outputs
+
+    def trace(
+        self, *inputs: torch.Tensor, progress: Progress | None = None
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """All outputs, and the result of every kernel by the name of the last layer that it computes.
+
+        Every result has memory of its own, so this needs more memory than ``net(x)``.
+        """
+        return self._launch(inputs, keep=True, progress=progress)
+
+    def reference(self, *inputs: torch.Tensor) -> Outputs:
+        """The same network with torch's own operators, in the inputs' type (fp64 for an oracle) on their device."""
+        tensors = parameters.tensors_of(self, self.graph)
+        check_inputs(self.graph, inputs)
+        outputs = evaluate(self.graph, inputs, tensors)
+        return outputs["main"] if len(outputs) == 1 else outputs
+
+    def _launch(
+        self, inputs: Sequence[torch.Tensor], *, keep: bool, progress: Progress | None
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        n = check_inputs(self.graph, inputs, dtype=TORCH_TYPES[self.compute], device=self._device)
+        if n == 0:
+            return self._empty(), {}
+        _, _, module = self._package(n, keep=keep)
+        tensors = tuple(x.detach() for x in inputs)
+        if self._device.type == "cuda":
+            with torch.cuda.device(self._device):
+                result = module.forward(tensors, self._weights(), progress)
+        else:
+            result = module.forward(tensors, self._weights(), progress)
+        return result if keep else (result, {})
+
+    def _empty(self) -> dict[str, torch.Tensor]:
+        return {
+            output: torch.empty(
+                (0, *self.simplified.by_name[name].type.torch_shape),
+                dtype=TORCH_TYPES[self.compute],
+                device=self._device,
+            )
+            for output, name in self.simplified.outputs
+        }
+
+    # --- packages ----------------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> Plan:
+        """Memory and launches for a batch of one."""
+        return plan(self.groups, target=self.target, dtype=self.compute)
+
+    @property
+    def source_path(self) -> Path:
+        """The Python file that runs a batch of one."""
+        return self._package(1, keep=False)[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self._device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its inputs and outputs."""
+        return TORCH_TYPES[self.compute]
+
+    def _package(self, n: int, *, keep: bool) -> tuple[Plan, Path, ModuleType]:
+        batch = min(BATCHES, key=lambda b: max(b, n) / min(b, n))
+        key = (batch, keep)
+        if key not in self._packages:
+            made = plan(self.groups, target=self.target, dtype=self.compute, batch=batch, keep=keep)
+            path = write_package(made)
+            self._packages[key] = (made, path, _import(path))
+        return self._packages[key]
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Network:
+        # nn.Module.to, half, cuda and their kin all come through here.
+        probe = fn(torch.empty(0, device=self._device))
+        if probe.device != self._device or probe.dtype != torch.float32:
+            raise problem(
+                "E0503",
+                "a compiled network stays on its device and in its type",
+                notes=(f"it was compiled for {self._device} in {self.compute}",),
+                help=('compile it again: cnndsl.compile(source, device="cuda", dtype=torch.float16)',),
+            )
+        return cast("Network", super()._apply(fn, recurse))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Imported packages and packed weights are made again when needed.
+        return {**self.__dict__, "_packages": {}, "_packed": {}, "_packed_from": None}
+
+    def extra_repr(self) -> str:
+        """For print(net)."""
+        return f"{self.graph.name}, {self.compute} on {self._device}, {len(self.groups.groups)} kernels"
+
+
+def _pack(graph: Graph, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Every layer's packed tensors, by node name and last name."""
+
+    def of(name: str) -> dict[str, torch.Tensor]:
+        return {k.removeprefix(f"{name}."): t.detach() for k, t in tensors.items() if k.rpartition(".")[0] == name}
+
+    packed: dict[str, torch.Tensor] = {}
+    for node in graph.nodes:
+        if node.op is None:
+            continue
+        folded = [(cast(Any, bn.op), of(bn.name)) for bn in node.folded]
+        for name, tensor in node.op.pack(graph.types_of(node), of(node.name), folded).items():
+            packed[f"{node.name}.{name}"] = tensor.to(dtype if name == "weight" else torch.float32)
+    return packed
+
+
+def _import(path: Path) -> ModuleType:
+    """Import the ``network.py`` of a package under a name of its own."""
+    spec = importlib.util.spec_from_file_location(f"cnndsl_package_{path.parent.name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _dtype(dtype: torch.dtype | str) -> DType:
+    """The compute type: a torch type, or "fp32", "tf32", "fp16", "bf16"."""
+    names: dict[object, DType] = {
+        **{k: k for k in TORCH_TYPES},
+        torch.float32: "fp32",
+        torch.float16: "fp16",
+        torch.bfloat16: "bf16",
+        "float32": "fp32",
+        "float16": "fp16",
+        "bfloat16": "bf16",
+    }
+    if dtype in names:
+        return names[dtype]
+    raise problem(
+        "E0604", f"networks do not run in {dtype}", help=("fp32, tf32, fp16 and bf16 are there: dtype=torch.float16",)
+    )

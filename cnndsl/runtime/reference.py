@@ -1,0 +1,47 @@
+"""The network computed with torch's own operators: the oracle for the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from cnndsl.ir import Graph, Node
+
+
+def evaluate(
+    graph: Graph, inputs: Sequence[torch.Tensor], tensors: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The outputs by name, in the inputs' type and on their device. Values are dropped after their last use."""
+    values = {node.name: x.detach() for node, x in zip(graph.inputs, inputs, strict=True)}
+    kept = {name for _, name in graph.outputs}
+    waiting = {name: len(users) for name, users in graph.users.items()}
+    for node in graph.nodes:
+        if node.op is None:
+            continue
+        values[node.name] = evaluate_node(node, [values[name] for name in node.inputs], tensors)
+        for name in node.inputs:
+            waiting[name] -= 1
+            if not waiting[name] and name not in kept:
+                values.pop(name, None)
+    return {output: values[name] for output, name in graph.outputs}
+
+
+def evaluate_node(node: Node, xs: Sequence[torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """One layer and the batch norms that it has taken up, each computed on its own."""
+    assert node.op is not None
+    like = xs[0]
+
+    def of(name: str) -> dict[str, torch.Tensor]:
+        return {
+            key.removeprefix(f"{name}."): tensor.detach().to(like.device, like.dtype)
+            for key, tensor in tensors.items()
+            if key.rpartition(".")[0] == name
+        }
+
+    with torch.no_grad():
+        y = node.op.reference(xs, of(node.name))
+        for norm in node.folded:
+            assert norm.op is not None
+            y = norm.op.reference([y], of(norm.name))
+    return y
