@@ -86,18 +86,19 @@ _TRUSTED = (
 )
 
 
-def read_torch(path: Path, kind: Kind) -> Any:
+def read_torch(path: Path, kind: Kind, *, mapped: bool) -> Any:
     """The object in a ``.pt`` or ``.pth`` file: tensors, numbers, strings and containers, nothing else.
 
-    Tensors of today's format are mapped, not read: their bytes come from the disk when first used, so a file
-    costs no memory of its own. Raises `CnnError`.
+    `mapped`: tensors of today's format are not read but mapped. Their bytes come from the disk when first
+    used, so that weights cost no second copy in memory; the file must not be cut short meanwhile. Raises
+    `CnnError`.
     """
     zipped = _is_zip(path)
     if zipped:
         _check_archive(path, kind)
     try:
         # weights_only: pickle can run code; the restricted reader knows tensors and plain containers.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped and mapped)
     except Exception as error:  # torch raises anything, from KeyError to RuntimeError, on garbage
         refused = _refused_globals(path, error, zipped=zipped)
         if not refused:
@@ -144,10 +145,9 @@ def _refused_globals(path: Path, error: Exception, *, zipped: bool) -> list[str]
             names = []
         if names:
             return names[:4] + (["..."] if len(names) > 4 else [])
-    match = re.search(
-        r"Unsupported (?:global|class): (?:GLOBAL )?(\S+)|class (\S+) that is not allowed", str(error)
-    )
-    return [match[1] or match[2]] if match else []
+    # Two of torch's sentences; the second is for modules such as `os`.
+    match = re.search(r"(?:Unsupported global:|unsupported) GLOBAL (\S+) ", str(error))
+    return [match[1]] if match else []
 
 
 def read_npz(path: Path, kind: Kind) -> dict[str, torch.Tensor]:

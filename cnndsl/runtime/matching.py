@@ -36,6 +36,7 @@ def match(
     *,
     mode: Literal["name", "order"] = "name",
     source: str,
+    check_values: bool = True,
 ) -> dict[str, torch.Tensor]:
     """The tensor of `found` for every key of `expected`: in the expected shape, in the file's element type.
 
@@ -43,8 +44,11 @@ def match(
     dropped); "order" pairs by position and shape. A dense weight in the shape of the convolution that does
     the same, or the reverse, is reshaped: both are in C,H,W order. ``num_batches_tracked`` is ignored.
 
-    The tensors are views of `found`. `source` names the file in messages. Raises `CnnError` with all that is
-    wrong: E0402 missing, E0403 surplus, E0404 misshapen, E0405 no pairing by order, E0406 unusable values.
+    The tensors are views of `found`. `source` names the file in messages. `check_values` looks for NaN and
+    negative variances, which no training means to leave; without it torch's results for them stand.
+
+    Raises `CnnError` with all that is wrong: E0402 missing, E0403 surplus, E0404 misshapen, E0405 no pairing
+    by order, E0406 unusable values.
     """
     tensors = {name: tensor for name, tensor in found.items() if _leaf(name) != "num_batches_tracked"}
     tensors = _without_wrapper(expected, tensors)
@@ -60,8 +64,12 @@ def match(
         if isinstance(paired, _NoPairing):
             raise CnnError((paired.explain(source),))
         pairs = paired
-    checked = (_value_problem(ours, expected[ours], tensors[theirs]) for ours, theirs in pairs.items())
-    wrong = [text for text in checked if text is not None]
+    wrong = []
+    for ours, theirs in pairs.items():
+        text = _type_problem(ours, tensors[theirs])
+        if text is None and check_values:
+            text = _value_problem(ours, expected[ours], tensors[theirs])
+        wrong += [text] if text is not None else []
     if wrong:
         message = f"{source} has {counted(len(wrong), 'tensor')} whose values cannot be used"
         mistakes.append(diagnostic("E0406", message, notes=_cut(wrong)))
@@ -82,12 +90,19 @@ def _without_wrapper(expected: Specs, found: dict[str, torch.Tensor]) -> dict[st
     return found
 
 
-def _value_problem(name: str, spec: TensorSpec, tensor: torch.Tensor) -> str | None:
-    """Why a tensor's values cannot be a parameter, or None."""
+def _type_problem(name: str, tensor: torch.Tensor) -> str | None:
+    """Why a tensor's elements cannot be a parameter's, or None."""
     import torch
 
     if tensor.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         return f"`{name}` has elements of type {str(tensor.dtype).removeprefix('torch.')}, not a float type"
+    return None
+
+
+def _value_problem(name: str, spec: TensorSpec, tensor: torch.Tensor) -> str | None:
+    """Why a tensor's values cannot be a parameter's, or None."""
+    import torch
+
     if tensor.numel() == 0:
         return None
     low, high = torch.aminmax(tensor.detach())  # carries a NaN, and needs no memory of the tensor's size
@@ -128,9 +143,9 @@ def _name_mistakes(expected: Specs, found: Shapes, *, source: str) -> list[Diagn
 def _missing(name: str, expected: Specs, found: Shapes) -> str:
     layer, _, leaf = name.rpartition(".")
     spec = expected[name]
-    text = f"`{name}` {brackets(spec.shape)} is not in the file"
+    text = f"`{name}` {brackets(spec.shape)} is missing"
     if spec.role == "bias" and leaf == "bias" and f"{layer}.weight" in found:
-        return f"{text}: its {layer} has no bias, which is written `bias=false`"
+        return f"{text}: {layer} has no bias there, which is written `bias=false`"
     alike = [other for other, shape in found.items() if other not in expected and fits(spec, shape)]
     near = did_you_mean(name, alike[:MAX_CANDIDATES])
     return text if near is None else f"{text}; `{near}` there has its shape and a name like it"
@@ -188,26 +203,28 @@ def _pair_by_position(expected: Specs, found: Shapes) -> Pairs | _NoPairing:
     notes = []
     if agreed:
         mine, other = ours[agreed - 1], theirs[agreed - 1]
-        notes.append(f"number {agreed} agrees: `{mine}` {shape_of(mine)} is the file's `{other}`")
+        notes.append(f"number {agreed} agrees: `{mine}` {shape_of(mine)} is `{other}` there")
     if agreed == len(theirs):
         mine = ours[agreed]
         left = counted(len(ours) - agreed, "tensor")
-        notes.append(f"there the file ends; the network goes on with {left}, first `{mine}` {shape_of(mine)}")
+        notes.append(
+            f"that is the last one there; the network goes on with {left}, first `{mine}` {shape_of(mine)}"
+        )
     elif agreed == len(ours):
         other = theirs[agreed]
         left = counted(len(theirs) - agreed, "tensor")
         shape = brackets(found[other])
-        notes.append(f"there the network ends; the file goes on with {left}, first `{other}` {shape}")
+        notes.append(f"that is the network's last one; there it goes on with {left}, first `{other}` {shape}")
     else:
         mine, other = ours[agreed], theirs[agreed]
-        text = f"number {agreed + 1} does not: the network has `{mine}`, the file `{other}`"
+        text = f"number {agreed + 1} does not: the network has `{mine}`, there it is `{other}`"
         if _same_leaf(mine, other) and not fits(expected[mine], found[other]):
             text += f"; {misfit(mine, expected[mine], found[other])}"
         notes.append(text)
         after = agreed + 1
         if after < min(len(ours), len(theirs)):
             mine, other = ours[after], theirs[after]
-            sides = f"`{mine}` {shape_of(mine)} and the file's `{other}` {brackets(found[other])}"
+            sides = f"`{mine}` {shape_of(mine)} and `{other}` {brackets(found[other])}"
             notes.append(f"number {after + 1} would be {sides}")
     return _NoPairing(tuple(notes))
 
@@ -225,15 +242,13 @@ def _pair_by_number(expected: Specs, found: Shapes) -> Pairs | _NoPairing:
         mine, others = ours.get(kind, []), sorted(theirs.get(kind, []), key=_natural)
         if len(mine) != len(others):
             what = " and ".join(f"{leaf} {brackets(shape)}".strip() for leaf, shape in kind)
-            counts = f"the network has {_listed(mine)} with {what}, the file has {_listed(others)}"
+            counts = f"the network has {_listed(mine)} with {what}, there are {_listed(others)}"
             return _NoPairing((counts,))
         for a, b in itertools.pairwise(others):
             if not _numbered(a, b):
-                why = "the file is sorted by name, and no number in the names says it"
-                note = (
-                    f"which of the file's `{a}` and `{b}`, of the same shapes, comes first is unknown: {why}"
-                )
-                way = "save the weights as .pt, which keeps their order, or name the layers as the file does"
+                why = "the names are sorted, and no number in them says it"
+                note = f"which of `{a}` and `{b}`, of the same shapes, comes first is unknown: {why}"
+                way = "save the weights as .pt, which keeps their order, or name the layers as they are there"
                 return _NoPairing((note,), (way,))
         for a, b in zip(mine, others, strict=True):
             pairs |= {_join(a, leaf): _join(b, leaf) for leaf, _ in kind}

@@ -43,7 +43,7 @@ def load_picture(
     and the centre is cut out.
 
     Values run from 0 to `range` (1 or 255); channels come in `order` "rgb" or "bgr"; then `mean` is
-    subtracted and the rest divided by `std`, each given in that order, one number a channel.
+    subtracted and the rest divided by `std`: one number for all, or one a channel in that order.
 
     A camera's rotation mark is obeyed, transparency is laid on white, 16-bit greys are scaled to 8 bits, the
     first frame of an animation is taken, colour profiles are ignored. Raises `CnnError` E0411 where the file
@@ -52,7 +52,7 @@ def load_picture(
     height, width, channels = shape
     assert range in (1, 255)
     assert order in ("rgb", "bgr")
-    assert all(len(values) == channels for values in (mean, std) if values is not None)
+    assert all(len(values) in (1, channels) for values in (mean, std) if values is not None)
     if channels not in (1, 3):
         raise problem(
             "E0415",
@@ -163,7 +163,7 @@ def _fit(
 def _cropping(target: Size, window: Size | None) -> str:
     """What to write in the .cnn file for a result of `target`."""
     height, width = target
-    square = f"{height}" if height == width else f"({height}, {width})"
+    square = f"{height}" if height == width else f"{height}x{width}"
     if window is not None:
         return f"write `crop={square}`"
     return f"write `crop={square}` beside `resize`, or `resize={height}x{width}` to stretch the picture"

@@ -29,7 +29,7 @@ def fits(spec: TensorSpec, shape: Shape) -> bool:
     """Whether a tensor of `shape` is the parameter, perhaps written as the equal dense layer or filter."""
     if shape == spec.shape:
         return True
-    if spec.role != "weight" or {len(shape), len(spec.shape)} != {2, 4}:
+    if {len(shape), len(spec.shape)} != {2, 4}:
         return False
     channels_last = len(shape) == 4 and shape[1] == shape[2] != shape[3]
     return folded(shape) == folded(spec.shape) and not channels_last
@@ -41,9 +41,9 @@ def folded(shape: Shape) -> Shape:
 
 
 def misfit(name: str, spec: TensorSpec, shape: Shape) -> str:
-    """A sentence on a tensor that has the wrong shape: both shapes, and what the difference means."""
+    """A sentence on a tensor of the wrong shape: the network's ("here"), the file's ("there"), and why."""
     reason = _reason(name.rpartition(".")[0] or name, spec, shape)
-    sides = f"`{name}` is {brackets(spec.shape)} here, but the file has {brackets(shape)}"
+    sides = f"`{name}` is {brackets(spec.shape)} here, but {brackets(shape)} there"
     return f"{sides}: {reason}" if reason else sides
 
 
@@ -60,29 +60,29 @@ _LAYOUTS = (
 def _reason(layer: str, spec: TensorSpec, shape: Shape) -> str:
     want = spec.shape
     if math.prod(shape) == 0:
-        return "the file's is empty"
+        return "there it is empty"
     if len(shape) != len(want):
         if len(shape) == 4 and len(want) == 2 and folded(shape) == want:
-            return f"the file's looks like [out, height, width, in], {_TORCH}"
-        return f"the file's has {counted(len(shape), 'dimension')} where {layer} has {len(want)}"
+            return f"there it looks like [out, height, width, in], {_TORCH}"
+        return f"it has {counted(len(want), 'dimension')}, not {len(shape)}"
     if len(want) == 2:
         if shape == (want[1], want[0]):
-            return "the file's is transposed, [in, out] where torch keeps [out, in]; use `tensor.T`"
+            return "there it is transposed, [in, out] where torch keeps [out, in]; use `tensor.T`"
         return _facts(
-            (want[0] != shape[0], f"{layer} makes {want[0]} features, the file's {shape[0]}"),
-            (want[1] != shape[1], f"{layer} reads {want[1]} features, the file's {shape[1]}"),
+            (want[0] != shape[0], f"{layer} makes {want[0]} features, not {shape[0]}"),
+            (want[1] != shape[1], f"{layer} reads {want[1]} features, not {shape[1]}"),
         )
     if len(want) == 4:
         for order, axes, way in _LAYOUTS:
             if shape == tuple(want[axis] for axis in axes):
-                return f"the file's is in the order {order}, {_TORCH}; use `{way}`"
+                return f"there it is in the order {order}, {_TORCH}; use `{way}`"
         return _facts(
-            (want[0] != shape[0], f"{layer} makes {want[0]} channels, the file's {shape[0]}"),
-            (want[1] != shape[1], f"a filter of {layer} reads {want[1]} channels, the file's {shape[1]}"),
-            (want[2:] != shape[2:], f"its window is {want[2]}x{want[3]}, the file's {shape[2]}x{shape[3]}"),
+            (want[0] != shape[0], f"{layer} makes {want[0]} channels, not {shape[0]}"),
+            (want[1] != shape[1], f"a filter of {layer} reads {want[1]} channels, not {shape[1]}"),
+            (want[2:] != shape[2:], f"its window is {want[2]}x{want[3]}, not {shape[2]}x{shape[3]}"),
         )
     if len(want) == 1:
-        return f"{layer} has {counted(want[0], 'channel')}, the file's {shape[0]}"
+        return f"{layer} has {counted(want[0], 'channel')}, not {shape[0]}"
     return ""
 
 

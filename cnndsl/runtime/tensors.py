@@ -22,7 +22,7 @@ MAX_LABELS_BYTES = 16 << 20
 
 
 def load_tensor(path: str | Path, *, key: str | None = None) -> torch.Tensor:
-    """The tensor of a ``.npy``, ``.npz``, ``.pt`` or ``.pth`` file, with a shape and type of its own.
+    """The tensor of a ``.npy``, ``.npz``, ``.pt`` or ``.pth`` file, in the file's shape and element type.
 
     Of several, the one named `key` (the input's name) is taken; a single one under any name. Raises
     `CnnError` E0412.
@@ -34,7 +34,9 @@ def load_tensor(path: str | Path, *, key: str | None = None) -> torch.Tensor:
         raise _TENSOR.mistake(path, f"unknown format `{suffix or path.name}`", help=(way,))
     if suffix == ".npy":
         return files.read_npy(path, _TENSOR)
-    content = files.read_npz(path, _TENSOR) if suffix == ".npz" else files.read_torch(path, _TENSOR)
+    content = (
+        files.read_npz(path, _TENSOR) if suffix == ".npz" else files.read_torch(path, _TENSOR, mapped=False)
+    )
     if isinstance(content, Mapping):
         content = _choose({str(name): value for name, value in content.items()}, key, path)
     if not isinstance(content, torch.Tensor):

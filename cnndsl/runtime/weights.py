@@ -47,7 +47,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     elif suffix == ".npz":
         tensors = files.read_npz(path, _WEIGHTS)
     else:
-        tensors = _state_dict(files.read_torch(path, _WEIGHTS), path)
+        tensors = _state_dict(files.read_torch(path, _WEIGHTS, mapped=True), path)
     if not tensors:
         raise _WEIGHTS.mistake(path, "it holds no tensors")
     return tensors
