@@ -127,9 +127,11 @@ class Network(nn.Module):
             found, shown = dict(source), "the state dict"
         else:
             found, shown = weight_files.read_tensors(os.fspath(source)), os.fspath(source)
-        tensors = weight_files.match(parameters.specs_of(self.graph), found, mode=match, source=shown)
-        # A state dict stays the caller's: its tensors are copied, so that training on does not change this network.
+        # A state dict stays the caller's: its tensors are copied, so that training on does not change this network,
+        # and its values are the caller's business: torch carries a NaN as well. A file with one is damaged.
         own = isinstance(source, Mapping)
+        specs = parameters.specs_of(self.graph)
+        tensors = weight_files.match(specs, found, mode=match, source=shown, check_values=not own)
         self._set_weights({k: t.clone() if own and t.dtype == torch.float32 else t for k, t in tensors.items()})
         self.drawn = ()
 
