@@ -46,10 +46,16 @@ def show_value(value: Any) -> str:
         case str():
             return f'"{value}"'
         case float():
-            return f"{value:g}"
+            return show_float(value)
         case tuple():
             return "(" + ", ".join(map(show_value, value)) + ("," if len(value) == 1 else "") + ")"
     return str(value)
+
+
+def show_float(value: float) -> str:
+    """A float as briefly as reading it back allows: ``0.0005``, ``2``, ``1.234567891``."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def kind_of(value: Any) -> str:
@@ -161,7 +167,7 @@ def real(least: float = -math.inf, most: float = math.inf, *, open_least: bool =
             raise BadValueError("E0206", f"must be at most {most:g}, found {show_value(value)}")
         return float(value)
 
-    return Kind("a number", convert, lambda v: f"{v:g}")
+    return Kind("a number", convert, show_float)
 
 
 def flag() -> Kind:
