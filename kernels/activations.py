@@ -8,12 +8,12 @@ import triton.language as tl
 def activate(x, ACT: tl.constexpr, ACT_ARG: tl.constexpr):
     """Apply one activation to `x` (fp32, any shape) and return fp32 of the same shape.
 
-    ACT      "none relu leaky_relu relu6 elu gelu silu sigmoid tanh hardswish hardsigmoid", one of these words.
+    ACT      one of "none relu leaky_relu relu6 elu gelu silu sigmoid tanh hardswish hardsigmoid".
     ACT_ARG  the slope of leaky_relu, the alpha of elu; 0.0 for all others.
 
-    NaN stays NaN, relu and relu6 keep -0.0, and +-inf give what torch gives in fp64 (silu, gelu and hardswish of
-    -inf are NaN: -inf * 0). Comparisons are written so that NaN takes the branch that passes it on; tl.maximum
-    would turn it into 0.
+    NaN stays NaN, relu and relu6 keep -0.0, and +-inf give what torch gives in fp64 (silu, gelu and hardswish
+    of -inf are NaN: -inf * 0). Comparisons are written so that NaN takes the branch that passes it on;
+    tl.maximum would turn it into 0.
     """
     if ACT == "relu":
         y = tl.where(x < 0.0, 0.0, x)
@@ -32,7 +32,7 @@ def activate(x, ACT: tl.constexpr, ACT_ARG: tl.constexpr):
     elif ACT == "tanh":
         y = _tanh(x)
     elif ACT == "hardswish":
-        y = x * _clip_to_six(x + 3.0) * 0.16666666666666666
+        y = x * (_clip_to_six(x + 3.0) * 0.16666666666666666)
     elif ACT == "hardsigmoid":
         y = _clip_to_six(x + 3.0) * 0.16666666666666666
     else:
@@ -55,8 +55,8 @@ def _sigmoid(x):
 
 @triton.jit
 def _tanh(x):
-    # Near 0, (1 - e) / (1 + e) cancels; below 0.6 an odd polynomial (Chebyshev fit, relative error 1.1e-8) stands in.
-    # Measured over all magnitudes in fp32 arithmetic: relative error below 2e-7.
+    # Near 0, (1 - e) / (1 + e) cancels; below 0.6 an odd polynomial stands in (a Chebyshev fit of relative
+    # error 1.1e-8). Measured over all magnitudes in fp32 arithmetic: relative error below 2e-7.
     # It ends in a multiplication by x, which keeps -0.0.
     small = tl.abs(x) < 0.6
     z = tl.where(small, x, 0.0)
@@ -65,7 +65,8 @@ def _tanh(x):
     p = p * z - 0.0538739488
     p = p * z + 0.133329154
     p = p * z - 0.333333303
-    e = tl.exp(-2.0 * tl.abs(x))
+    e = tl.exp(-tl.abs(x))
+    e = e * e
     t = (1.0 - e) / (1.0 + e)
     return tl.where(small, x * (1.0 + z * p), tl.where(x < 0.0, -t, t))
 
