@@ -1,0 +1,204 @@
+"""Tiles of the kernels without matrix products: pooling, LRN, pointwise, softmax, moves.
+
+As in `tiles`, every function takes the batch size to choose for, and every other one runs correctly too.
+Shapes are (height, width). The GPU tiles aim at 16-byte accesses and full memory sectors; none was timed on a
+GPU yet.
+"""
+
+from cnndsl.targets import Target
+from cnndsl.tiles import DType, Tiling, cdiv
+
+# In the interpreter a program costs about 5 ms and an operation about 20 us before its first element, so a
+# program takes whole images where it can. Below the smallest of these sizes (in elements) a larger tile takes
+# no longer; above the largest its temporaries leave the cache and little is gained. Triton itself accepts
+# 2^20.
+_INTERPRETER_SMALLEST = 1 << 15
+_INTERPRETER_LARGEST = 1 << 19
+
+# A GPU program that keeps a row of channels in registers has at most 32 of them per thread, in 16 warps.
+_LONGEST_ROW = 16384
+
+
+def pool2d(
+    target: Target,
+    dtype: DType,
+    *,
+    channels: int,
+    kernel: tuple[int, int],
+    output: tuple[int, int],
+    batch: int = 1,
+) -> Tiling:
+    """Tile `pool2d_kernel` for windows of `kernel` (R, S) and an output of (P, Q)."""
+    r, s = kernel
+    rows, columns, warps = _tile(
+        target, dtype, pixels=_area(output), channels=channels, batch=batch, largest=1024
+    )
+    unrolled = ("UNROLL_R", r if r * s <= 64 else 1), ("UNROLL_S", s if s <= 8 else 1)
+    return _tiling(unrolled, ("BLOCK_NPQ", rows), output, channels=channels, columns=columns, warps=warps)
+
+
+def global_pool(target: Target, dtype: DType, *, channels: int, image: tuple[int, int]) -> Tiling:
+    """Tile `global_pool_kernel` for an input of `image` (H, W). Every image has programs of its own."""
+    if target.kind == "interpreter":
+        columns = min(_power_of_two_from(channels), 4096)
+        rows = min(_power_of_two_from(_area(image)), _INTERPRETER_LARGEST // columns)
+        warps = 1
+    else:
+        # Only channels and images are divided among programs: the shortest runs that fill sectors.
+        columns = min(_power_of_two_from(channels), 64 // _bytes(dtype))
+        rows = min(_power_of_two_from(_area(image)), 1024 // columns)
+        warps = min(max(rows * columns // 256, 1), 4)
+    return Tiling(
+        constants=(("BLOCK_HW", rows), ("BLOCK_C", columns)),
+        num_warps=warps,
+        num_stages=1,
+        grid=("n", str(cdiv(channels, columns))),
+    )
+
+
+def adaptive_avg_pool2d(
+    target: Target, dtype: DType, *, channels: int, output: tuple[int, int], batch: int = 1
+) -> Tiling:
+    """Tile `adaptive_avg_pool2d_kernel` for an output of (P, Q)."""
+    rows, columns, warps = _tile(
+        target, dtype, pixels=_area(output), channels=channels, batch=batch, largest=1024
+    )
+    return _tiling((), ("BLOCK_NPQ", rows), output, channels=channels, columns=columns, warps=warps)
+
+
+def lrn(
+    target: Target, dtype: DType, *, channels: int, size: int, image: tuple[int, int], batch: int = 1
+) -> Tiling:
+    """Tile `lrn_kernel` for a tensor of `image` (H, W) and windows of `size` channels."""
+    # One thread's group of channels: 16 bytes, but 8 channels where windows up to 17 channels then fit the
+    # registers.
+    vector = 4 if size // 2 <= 4 and (target.kind == "interpreter" or _bytes(dtype) == 4) else 8
+    rows, columns, warps = _tile(
+        target, dtype, pixels=_area(image), channels=max(channels, vector), batch=batch, largest=2048
+    )
+    return _tiling(
+        (("VECTOR", vector),), ("BLOCK_NHW", rows), image, channels=channels, columns=columns, warps=warps
+    )
+
+
+def pointwise(
+    target: Target, dtype: DType, *, channels: int, image: tuple[int, int], batch: int = 1
+) -> Tiling:
+    """Tile `unary_kernel` and `binary_kernel` for an output of `image` (H, W)."""
+    rows, columns, warps = _tile(
+        target, dtype, pixels=_area(image), channels=channels, batch=batch, largest=2048
+    )
+    return _tiling((), ("BLOCK_NHW", rows), image, channels=channels, columns=columns, warps=warps)
+
+
+def softmax(target: Target, *, channels: int, image: tuple[int, int] = (1, 1), batch: int = 1) -> Tiling:
+    """Tile `softmax_kernel` for a tensor of `image` (H, W). A program owns whole pixels."""
+    if target.kind == "interpreter":
+        columns = min(_power_of_two_from(channels), _INTERPRETER_LARGEST)
+        rows = _interpreter_rows(_area(image) * batch, columns)
+        warps = 1
+    else:
+        columns = _power_of_two_from(channels) if channels <= _LONGEST_ROW else 4096
+        rows = max(1, 1024 // columns)
+        warps = min(max(rows * columns // 256, 1), 16)
+    return Tiling(
+        constants=(("BLOCK_NHW", rows), ("BLOCK_C", columns)),
+        num_warps=warps,
+        num_stages=1,
+        grid=(_row_blocks(image, rows),),
+    )
+
+
+def copy(target: Target, dtype: DType, *, channels: int, output: tuple[int, int], batch: int = 1) -> Tiling:
+    """Tile `copy_kernel` for an output of (P, Q)."""
+    rows, columns, warps = _tile(
+        target, dtype, pixels=_area(output), channels=channels, batch=batch, largest=2048
+    )
+    return _tiling((), ("BLOCK_NPQ", rows), output, channels=channels, columns=columns, warps=warps)
+
+
+def flatten(target: Target, *, channels: int, image: tuple[int, int]) -> Tiling:
+    """Tile `flatten_kernel` for an input of `image` (H, W). Every image has programs of its own."""
+    pixels = _power_of_two_from(_area(image))
+    if target.kind == "interpreter":
+        columns = min(_power_of_two_from(channels), 4096)
+        rows = min(pixels, _INTERPRETER_LARGEST // columns)
+        warps = 1
+    else:
+        # Read along the channels and written along the pixels: both sides of the tile are runs in memory.
+        rows = min(pixels, 64)
+        columns = min(_power_of_two_from(channels), 2048 // rows)
+        warps = min(max(rows * columns // 256, 1), 4)
+    return Tiling(
+        constants=(("BLOCK_HW", rows), ("BLOCK_C", columns)),
+        num_warps=warps,
+        num_stages=1,
+        grid=("n", str(cdiv(_area(image), rows)), str(cdiv(channels, columns))),
+    )
+
+
+def _tiling(
+    constants: tuple[tuple[str, int], ...],
+    rows: tuple[str, int],
+    image: tuple[int, int],
+    *,
+    channels: int,
+    columns: int,
+    warps: int,
+) -> Tiling:
+    """A grid of (blocks of all images' pixels, blocks of channels)."""
+    return Tiling(
+        constants=(*constants, rows, ("BLOCK_C", columns)),
+        num_warps=warps,
+        num_stages=1,
+        grid=(_row_blocks(image, rows[1]), str(cdiv(channels, columns))),
+    )
+
+
+def _row_blocks(image: tuple[int, int], rows: int) -> str:
+    return f"cdiv(n * {_area(image)}, {rows})"
+
+
+def _tile(
+    target: Target, dtype: DType, *, pixels: int, channels: int, batch: int, largest: int
+) -> tuple[int, int, int]:
+    """Choose (pixels, channels, warps) of a tile; on a GPU it has at most `largest` elements."""
+    if target.kind == "interpreter":
+        columns = min(_power_of_two_from(channels), 4096)
+        return _interpreter_rows(pixels * batch, columns), columns, 1
+    columns = _gpu_columns(channels, _bytes(dtype))
+    # Two tiles per multiprocessor, where there is that much work. A warp has at least 256 elements: 8 for a
+    # thread.
+    elements = largest
+    while elements > 256 and cdiv(pixels * batch, elements // columns) * cdiv(channels, columns) < (
+        2 * target.num_multiprocessors
+    ):
+        elements //= 2
+    return elements // columns, columns, min(4, elements // 256)
+
+
+def _gpu_columns(channels: int, itemsize: int) -> int:
+    """Choose the channels of a tile: the fewest idle lanes, then the longest runs, 64 bytes or more."""
+    longest = min(_power_of_two_from(channels), 128)
+    shortest = min(longest, 64 // itemsize)
+    candidates = [columns for columns in (1, 2, 4, 8, 16, 32, 64, 128) if shortest <= columns <= longest]
+    return min(candidates, key=lambda columns: (cdiv(channels, columns) * columns, -columns))
+
+
+def _interpreter_rows(pixels: int, columns: int) -> int:
+    fewest = max(1, _INTERPRETER_SMALLEST // columns)
+    most = max(1, _INTERPRETER_LARGEST // columns)
+    return min(max(_power_of_two_from(pixels), fewest), most)
+
+
+def _area(image: tuple[int, int]) -> int:
+    return image[0] * image[1]
+
+
+def _bytes(dtype: DType) -> int:
+    return 2 if dtype in ("fp16", "bf16") else 4
+
+
+def _power_of_two_from(value: int) -> int:
+    """The smallest power of two that is not below `value`."""
+    return 1 << (value - 1).bit_length()
