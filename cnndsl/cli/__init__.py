@@ -1,1 +1,38 @@
-def main(): ...
+"""The ``cnndsl`` command. One module here holds one command."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import click
+
+from cnndsl.cli.commands import Group, run
+
+_EXAMPLES = """\b
+Examples:
+  cnndsl check net.cnn                       all mistakes of a file, each with its place and its cure
+  cnndsl summary examples/vgg16.cnn          layers, shapes, parameters, MACs, memory
+  cnndsl run examples/alexnet.cnn cat.png --weights alexnet.safetensors --labels imagenet.txt
+  cnndsl inspect net.cnn --stage plan        what the compiler made of it
+  cnndsl explain E0304                       what an error code means
+
+FILE is a .cnn file, `file.cnn:Name` for one of its networks, or `-` for standard input. Results go to
+standard output, all else to standard error. Exit codes: 0 all is well, 1 the input is wrong, 2 the command
+line is wrong.
+"""
+
+
+@click.group(
+    cls=Group,
+    modules=("check", "summary", "run", "inspect", "explain"),
+    epilog=_EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="cnndsl", prog_name="cnndsl")
+def cli() -> None:
+    """Compile small descriptions of convolutional networks to Triton kernels, and run them."""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """The entry point: run the command line and exit."""
+    run(cli, arguments)

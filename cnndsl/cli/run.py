@@ -1,0 +1,106 @@
+"""``cnndsl run``: a network's answer to pictures or tensors."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnndsl.cli import terminal
+from cnndsl.cli.commands import WRONG, Command
+from cnndsl.cli.figures import counted
+from cnndsl.cli.options import file_argument, json_option, read_settings, set_option
+from cnndsl.cli.progress import Progress
+from cnndsl.cli.sources import load_graph
+from cnndsl.errors import problem
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_EXAMPLES = """\b
+Examples:
+  cnndsl run examples/alexnet.cnn cat.png --weights alexnet.safetensors --labels imagenet.txt
+  cnndsl run examples/vgg16.cnn cat.png dog.png --top 3 --dtype fp16
+  cnndsl run examples/alexnet_torchvision.cnn cat.png --weights alexnet.pth --match order
+  cnndsl run net.cnn left=a.npy right=b.npy --save out.npz
+  cnndsl run examples/lenet5.cnn --verify-layers
+
+INPUT is a picture, prepared as the `input` line says, or a .npy, .npz, .pt or .pth tensor: channels, height,
+width, with the batch in front or without. Several INPUTs are one batch. A network of several inputs takes
+NAME=INPUT. Without a GPU the kernels run in Triton's interpreter, on the CPU.
+"""
+
+
+@click.command(cls=Command, epilog=_EXAMPLES)
+@file_argument
+@click.argument("inputs", nargs=-1, metavar="[INPUT...]")
+@click.option(
+    "--weights", metavar="W", help="A .safetensors, .pt, .pth or .npz file. Else drawn from the seed."
+)
+@click.option(
+    "--match", type=click.Choice(["name", "order"]), default="name",
+    help="Pair weights by name (the default), or by order and shape where names differ.",
+)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+    help="auto (the default) takes a GPU where there is one.",
+)
+@click.option(
+    "--dtype", type=click.Choice(["fp32", "tf32", "fp16", "bf16"]), default="fp32",
+    help="Type of activations and weights; sums are fp32. Default: fp32.",
+)
+@click.option(
+    "--batch", type=click.IntRange(1, 2**16), metavar="N",
+    help="Run the INPUTs N at a time (default: all at once); without INPUT, draw N.",
+)
+@click.option("--top", type=click.IntRange(1), default=5, metavar="K", help="Classes to show. Default: 5.")
+@click.option("--labels", metavar="F", help="A text file with a class's name on each line.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="S",
+    help="Of weights and inputs that are not given. Default: 0.",
+)
+@click.option(
+    "--verify", is_flag=True, help="Compare the outputs with torch in fp64; exit 1 when they are wrong."
+)
+@click.option("--verify-layers", is_flag=True, help="Compare every layer as well.")
+@click.option("--save", metavar="OUT.npz", help="Write the outputs to a file.")
+@set_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, /, file: str, settings: tuple[str, ...], **options: Any) -> None:
+    """Run a network and print its best classes.
+
+    Results go to standard output, all else to standard error.
+    """
+    if options["save"] is not None and Path(options["save"]).suffix.lower() != ".npz":
+        raise problem("E0421", f"cannot write {options['save']}: outputs are written as .npz")
+    # The file's mistakes come before the seconds that loading torch takes.
+    graph = load_graph(file, read_settings(settings))
+    with Progress() as progress:
+        progress.phase("loading torch")
+        job = _job_module()
+        result = job.run(graph, job.Options(**{k: v for k, v in options.items() if k != "as_json"}), progress)
+    if options["as_json"]:
+        terminal.out_json({"ok": result.ok, "file": file, **result.to_json()})
+    else:
+        for line in result.to_text(terminal.width()):
+            terminal.out(line)
+    if not result.ok:
+        wrong = sum(not check.ok for check in result.checks)
+        terminal.say(f"verification failed: {counted(wrong, 'comparison')} beyond the tolerance")
+        ctx.exit(WRONG)
+
+
+def _job_module() -> ModuleType:
+    """The module that runs networks. Raises CnnError (E0601) where torch is not installed."""
+    try:
+        return importlib.import_module("cnndsl.cli.run_job")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "torch":
+            raise
+        raise problem(
+            "E0601", "running a network needs PyTorch, which is not installed",
+            notes=("`check`, `summary` and `inspect` work without it",), help=("pip install torch",),
+        ) from None
