@@ -3,6 +3,8 @@
 import pytest
 import simple_layers as layers
 import torch
+from cnndsl.kernels import lrn as kernels
+from helpers import mutated
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as fn
@@ -66,6 +68,15 @@ def test_special_values_are_torchs(beta, seed):
     reference = fn.local_response_norm(x.cpu(), 3, 0.3, beta, 1.0)
     assert layers.identical(y.where(reference == 0, 1), reference.where(reference == 0, 1))  # -0.0 stays -0.0
     assert torch.allclose(y, reference, rtol=2e-6, atol=0, equal_nan=True)
+
+
+def test_a_window_that_reaches_too_far_up_is_noticed(tmp_path, monkeypatch):
+    wrong = mutated(kernels, "(SIZE - 1) // 2", "SIZE // 2", tmp_path)
+    monkeypatch.setattr(layers, "lrn_kernel", wrong.lrn_kernel)
+    x = layers.random_input((2, 32, 2, 2), dtype=torch.bfloat16)
+    for size, noticed in ((5, False), (6, True)):
+        arguments = {"size": size, "alpha": 10.0, "beta": 0.75, "k": 1.0}
+        assert layers.close(layers.lrn(x, **arguments), reference_of(x, **arguments)) != noticed
 
 
 def test_nothing_but_nan_where_everything_cancels():

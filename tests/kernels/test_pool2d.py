@@ -3,6 +3,8 @@
 import pytest
 import simple_layers as layers
 import torch
+from cnndsl.kernels import pool2d as kernels
+from helpers import mutated
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.nn import functional as fn
@@ -227,6 +229,16 @@ def test_global_passes_special_values_on(mode, layout, target, seed):
     else:
         reference = x.cpu().mean((2, 3), keepdim=True)
         assert torch.allclose(y, reference, rtol=1e-6, atol=0, equal_nan=True)
+
+
+def test_a_global_maximum_that_drops_nan_is_noticed(tmp_path, monkeypatch):
+    wrong = mutated(kernels, "nans > 0", "nans < 0", tmp_path)
+    monkeypatch.setattr(layers, "global_pool_kernel", wrong.global_pool_kernel)
+    x = layers.random_input((2, 8, 4, 4))
+    for value, noticed in ((INF, False), (NAN, True)):
+        x[1, 5, 2, 3] = value
+        y = layers.global_pool(x, mode="max")
+        assert layers.identical(y, x.cpu().amax((2, 3), keepdim=True)) != noticed
 
 
 @pytest.mark.parametrize("overrides", [{}, {"H": 10}, {"W": 8}, {"MODE": "max"}, {"ACT": "none"}], ids=str)

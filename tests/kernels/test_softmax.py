@@ -3,6 +3,8 @@
 import pytest
 import simple_layers as layers
 import torch
+from cnndsl.kernels import softmax as kernels
+from helpers import mutated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +35,14 @@ def test_is_torchs(shape, scale, dtype, layout, target, overrides, seed):
 def test_is_stable(offset, overrides):
     x = layers.random_input((4, 40, 1, 1)).add_(offset)
     assert layers.close(layers.softmax(x, overrides=overrides), x.cpu().double().softmax(1))
+
+
+def test_a_softmax_that_forgets_the_maximum_is_noticed(tmp_path, monkeypatch):
+    wrong = mutated(kernels, "x - tl.max(x, axis=1)[:, None]", "x", tmp_path)
+    monkeypatch.setattr(layers, "softmax_kernel", wrong.softmax_kernel)
+    for offset, noticed in ((0.0, False), (1e4, True)):
+        x = layers.random_input((4, 40, 1, 1)).add_(offset)
+        assert layers.close(layers.softmax(x), x.cpu().double().softmax(1)) != noticed
 
 
 @pytest.mark.parametrize("special", [[NAN], [INF], [INF, INF], [-INF], [INF, -INF], [NAN, -INF]], ids=str)
