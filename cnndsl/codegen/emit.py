@@ -189,17 +189,18 @@ def write_package(plan: Plan, *, folder: Path | None = None) -> Path:
     """
     source = network_source(plan)
     digest = hashlib.sha256((_kernels_digest() + source).encode()).hexdigest()[:20]
-    target = (folder or cache_folder()) / "packages" / f"{plan.graph.name.lower()}_{digest}"
+    # A file system takes names of 255 bytes.
+    target = (folder or cache_folder()) / "packages" / f"{plan.graph.name.lower()[:100]}_{digest}"
     path = target / "network.py"
     try:
-        if path.exists() and path.read_text(encoding="utf-8") == source:
+        if path.exists() and path.read_bytes() == source.encode():
             return path
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".writing-") as scratch:
             fresh = Path(scratch) / "package"
             fresh.mkdir()
             (fresh / "__init__.py").write_text(f'"""{plan.graph.name}, compiled by cnndsl."""\n', encoding="utf-8")
-            (fresh / "network.py").write_text(source, encoding="utf-8")
+            (fresh / "network.py").write_bytes(source.encode())
             if target.exists():
                 # Left behind broken, by a full disk say: put the good file in its place.
                 os.replace(fresh / "network.py", path)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cnndsl.ir import Graph, Node
 from cnndsl.ops.joins import Add
+from cnndsl.ops.reshape import Flatten
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ def fuse(graph: Graph) -> Groups:
         reader = only_reader(node)
         if node.op.takes_residual and reader is not None and isinstance(reader.op, Add) and len(reader.inputs) == 2:
             other = next(i for i in reader.inputs if i != node.name)
-            # The other summand must be there when this kernel starts: of two arms, the later one adds.
-            if position[other] < position[node.name]:
+            # The other summand must be there when this kernel starts: of two arms, the later one adds. And its
+            # channels must lie side by side, which a caller's tensor does not promise.
+            if position[other] < position[node.name] and not _lies_in_input(graph, other):
                 nodes.append(reader)
                 residual = other
                 reader = only_reader(reader)
@@ -78,6 +80,14 @@ def fuse(graph: Graph) -> Groups:
         absorbed.update(n.name for n in nodes)
         groups.append(Group(tuple(nodes), node.inputs, residual, activation))
     return Groups(graph, tuple(groups))
+
+
+def _lies_in_input(graph: Graph, name: str) -> bool:
+    """Whether a value is an input of the network, or may be a view of one."""
+    node = graph.by_name[name]
+    while isinstance(node.op, Flatten):
+        node = graph.by_name[node.inputs[0]]
+    return node.op is None
 
 
 def show(groups: Groups) -> str:

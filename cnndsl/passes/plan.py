@@ -77,9 +77,9 @@ def plan(groups: Groups, *, target: Target, dtype: DType, batch: int = 1, keep: 
     groups = _with_copies(groups)
     graph = groups.graph
     aliases = _aliases(graph)
-    storage, buffers, copies = _place(groups, aliases, keep=keep)
+    storage, unplaced, copies = _place(groups, aliases, keep=keep)
     lifetimes = _lifetimes(groups, aliases, storage)
-    buffers, arena = _pack(buffers, lifetimes, keep=keep)
+    buffers, arena = _pack(unplaced, lifetimes, keep=keep)
     outputs_of = {group.output.name: group for group in groups.groups}
     steps: list[Step] = []
     operand = _Operands(graph, storage, buffers, aliases)

@@ -17,16 +17,9 @@ from cnndsl.targets import Target
 def choose(device: str | torch.device | None) -> tuple[torch.device, Target]:
     """The device to run on and its target; None or "auto" takes the GPU when there is one.
 
-    Sets Triton up for the device: on the CPU its kernels run in Triton's interpreter, which must be chosen before
-    triton is first imported. Raises CnnError (E0601, E0602, E0603).
+    Sets Triton up for the device. Raises CnnError (E0601, E0602, E0603).
     """
-    if importlib.util.find_spec("triton") is None:
-        raise problem(
-            "E0601",
-            "running a network needs Triton, which is not installed",
-            notes=("Triton has packages for Linux alone; `check`, `summary` and `inspect` work without it",),
-            help=("pip install triton",),
-        )
+    _need_triton()
     has_gpu = torch.cuda.is_available()
     if device is None or str(device) == "auto":
         device = "cuda" if has_gpu and not _interpreting() else "cpu"
@@ -37,7 +30,8 @@ def choose(device: str | torch.device | None) -> tuple[torch.device, Target]:
     match chosen.type:
         case "cpu":
             _use_triton(interpreter=True)
-            return chosen, targets.get("interpreter")
+            # Without an index: a tensor's device is `cpu`, and `cpu:0` would count as another one.
+            return torch.device("cpu"), targets.get("interpreter")
         case "cuda":
             if not has_gpu:
                 raise problem(
@@ -53,6 +47,26 @@ def choose(device: str | torch.device | None) -> tuple[torch.device, Target]:
             index = chosen.index if chosen.index is not None else torch.cuda.current_device()
             return torch.device("cuda", index), target_of(torch.device("cuda", index))
     raise problem("E0602", f"kernels run on cpu and cuda, not on `{chosen}`")
+
+
+def set_up(device: torch.device) -> None:
+    """Set Triton up for a device that `choose` gave, in another process perhaps.
+
+    On the CPU kernels run in Triton's interpreter, which must be chosen before triton is first imported. Raises
+    CnnError (E0601, E0603).
+    """
+    _need_triton()
+    _use_triton(interpreter=device.type == "cpu")
+
+
+def _need_triton() -> None:
+    if importlib.util.find_spec("triton") is None:
+        raise problem(
+            "E0601",
+            "running a network needs Triton, which is not installed",
+            notes=("Triton has packages for Linux alone; `check`, `summary` and `inspect` work without it",),
+            help=("pip install triton",),
+        )
 
 
 def target_of(device: torch.device) -> Target:
@@ -88,12 +102,11 @@ def _imported_for_interpreter() -> bool:
 
 
 def _use_triton(*, interpreter: bool) -> None:
-    if "triton" not in sys.modules:
+    if "triton" not in sys.modules or _imported_for_interpreter() == interpreter:
+        # Read again for every kernel that is defined from now on.
         os.environ["TRITON_INTERPRET"] = "1" if interpreter else "0"
         import triton  # noqa: F401 - so that nobody imports it in the other mode first
 
-        return
-    if _imported_for_interpreter() == interpreter:
         return
     have: Literal["the interpreter", "GPUs"] = "GPUs" if interpreter else "the interpreter"
     raise problem(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -80,12 +81,20 @@ def load_source(source: str | os.PathLike[str]) -> tuple[Program, str | None]:
     return load_path(Path(path)), name
 
 
-class Network(nn.Module):
+_LOCK = threading.RLock()
+"""Held while a network is made ready, and while Triton's interpreter runs: it has one state for all threads."""
+
+
+class Network(parameters.Path):
     """A compiled network: ``net(x)`` launches its kernels.
 
     x: [n, C, H, W] (or [n, features]) of the network's type, on its device, in any memory format. The result is
     the output tensor, or a dict by name when there are several. Feature maps come back as [n, C, H, W] in
-    channels_last memory.
+    channels_last memory. Several threads may call one network.
+
+    The kernels read packed weights, made from the state dict in the first call after it has changed: after
+    `load_state_dict`, an optimizer's step or ``net.conv1.weight.mul_(2)`` under ``torch.no_grad()``. torch does not
+    count changes through ``.data``: after those, call ``net.load_state_dict(net.state_dict())``.
 
     `graph` is the network as written, `simplified` and `groups` the stages behind it, `plan` its memory and
     launches, `source_path` the Python file that runs, and `drawn` the keys whose values were drawn at random.
@@ -102,14 +111,15 @@ class Network(nn.Module):
         self._device = device
         self._packages: dict[tuple[int, bool], tuple[Plan, Path, ModuleType]] = {}
         self._packed: dict[str, torch.Tensor] = {}
-        self._packed_from: tuple[tuple[int, int], ...] | None = None
+        self._packed_from: list[tuple[torch.Tensor, object]] | None = None
 
     # --- weights -----------------------------------------------------------------------------------
 
     def draw_weights(self, seed: int = 0) -> None:
         """Draw all weights at random (He et al. 2015), the same for the same seed. `drawn` then names them."""
         specs = parameters.specs_of(self.graph)
-        self._set_weights(weight_files.initial_tensors(specs, seed=seed))
+        tensors = weight_files.initial_tensors(specs, seed=seed)
+        parameters.register(self, tensors, self.graph, device=self._device)
         self.drawn = tuple(specs)
 
     def load_weights(
@@ -127,27 +137,22 @@ class Network(nn.Module):
             found, shown = dict(source), "the state dict"
         else:
             found, shown = weight_files.read_tensors(os.fspath(source)), os.fspath(source)
-        # A state dict stays the caller's: its tensors are copied, so that training on does not change this network,
-        # and its values are the caller's business: torch carries a NaN as well. A file with one is damaged.
-        own = isinstance(source, Mapping)
-        specs = parameters.specs_of(self.graph)
-        tensors = weight_files.match(specs, found, mode=match, source=shown, check_values=not own)
-        self._set_weights({k: t.clone() if own and t.dtype == torch.float32 else t for k, t in tensors.items()})
+        # A state dict's values are the caller's business: torch carries a NaN as well. A file with one is damaged.
+        specs, check = parameters.specs_of(self.graph), not isinstance(source, Mapping)
+        tensors = weight_files.match(specs, found, mode=match, source=shown, check_values=check)
+        parameters.register(self, tensors, self.graph, device=self._device)
         self.drawn = ()
-
-    def _set_weights(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        ready = {k: t.detach().to(self._device, torch.float32).contiguous() for k, t in tensors.items()}
-        parameters.register(self, ready, self.graph)
-        self._packed_from = None
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """The tensors that the kernels read, packed anew when any tensor of the state dict has changed."""
         tensors = parameters.tensors_of(self, self.graph)
-        versions = tuple((t.data_ptr(), t._version) for t in tensors.values())
-        if versions != self._packed_from:
-            self._packed = {}  # before packing, so that the old and the new never lie in memory together
-            self._packed = _pack(self.simplified, tensors, TORCH_TYPES[self.compute])
-            self._packed_from = versions
+        # Kept as long as the packed ones, so that no other tensor takes their addresses unnoticed. Those of
+        # inference mode do not count their changes: an object is like itself alone.
+        now = [(t.detach(), object() if t.is_inference() else t._version) for t in tensors.values()]
+        if self._packed_from is None or not _same(now, self._packed_from):
+            self._packed, self._packed_from = {}, None  # first, so that old and new never lie in memory together
+            self._packed = _pack(self.simplified, tensors, TORCH_TYPES[self.compute], device=self._device)
+            self._packed_from = now
         return self._packed
 
     # --- running -----------------------------------------------------------------------------------
@@ -183,13 +188,13 @@ class Network(nn.Module):
         n = check_inputs(self.graph, inputs, dtype=TORCH_TYPES[self.compute], device=self._device)
         if n == 0:
             return self._empty(), {}
-        _, _, module = self._package(n, keep=keep)
-        tensors = tuple(x.detach() for x in inputs)
-        if self._device.type == "cuda":
-            with torch.cuda.device(self._device):
-                result = module.forward(tensors, self._weights(), progress)
-        else:
-            result = module.forward(tensors, self._weights(), progress)
+        with _LOCK:
+            _, _, module = self._package(n, keep=keep)
+            weights = self._weights()
+        # A view can be negative without a value having been touched; kernels read what lies in memory.
+        tensors = tuple(x.detach().resolve_neg() for x in inputs)
+        with torch.cuda.device(self._device) if self._device.type == "cuda" else _LOCK:
+            result = module.forward(tensors, weights, progress)
         return result if keep else (result, {})
 
     def _empty(self) -> dict[str, torch.Tensor]:
@@ -230,6 +235,7 @@ class Network(nn.Module):
         if key not in self._packages:
             made = plan(self.groups, target=self.target, dtype=self.compute, batch=batch, keep=keep)
             path = write_package(made)
+            devices.set_up(self._device)  # the network may have come from another process
             self._packages[key] = (made, path, _import(path))
         return self._packages[key]
 
@@ -243,7 +249,7 @@ class Network(nn.Module):
                 notes=(f"it was compiled for {self._device} in {self.compute}",),
                 help=('compile it again: cnndsl.compile(source, device="cuda", dtype=torch.float16)',),
             )
-        return cast("Network", super()._apply(fn, recurse))
+        return cast("Network", nn.Module._apply(self, fn, recurse))
 
     def __getstate__(self) -> dict[str, Any]:
         # Imported packages and packed weights are made again when needed.
@@ -254,19 +260,26 @@ class Network(nn.Module):
         return f"{self.graph.name}, {self.compute} on {self._device}, {len(self.groups.groups)} kernels"
 
 
-def _pack(graph: Graph, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def _same(now: Sequence[tuple[torch.Tensor, object]], before: Sequence[tuple[torch.Tensor, object]]) -> bool:
+    """Whether two lists hold the same memory in the same versions."""
+    return len(now) == len(before) and all(
+        a.data_ptr() == b.data_ptr() and a.stride() == b.stride() and version == old
+        for (a, version), (b, old) in zip(now, before, strict=True)
+    )
+
+
+def _pack(
+    graph: Graph, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, *, device: torch.device
+) -> dict[str, torch.Tensor]:
     """Every layer's packed tensors, by node name and last name."""
-
-    def of(name: str) -> dict[str, torch.Tensor]:
-        return {k.removeprefix(f"{name}."): t.detach() for k, t in tensors.items() if k.rpartition(".")[0] == name}
-
+    layers = parameters.by_layer(tensors)
     packed: dict[str, torch.Tensor] = {}
     for node in graph.nodes:
         if node.op is None:
             continue
-        folded = [(cast(Any, bn.op), of(bn.name)) for bn in node.folded]
-        for name, tensor in node.op.pack(graph.types_of(node), of(node.name), folded).items():
-            packed[f"{node.name}.{name}"] = tensor.to(dtype if name == "weight" else torch.float32)
+        folded = [(cast(Any, bn.op), layers[bn.name]) for bn in node.folded]
+        for name, tensor in node.op.pack(graph.types_of(node), layers.get(node.name, {}), folded).items():
+            packed[f"{node.name}.{name}"] = tensor.to(device, dtype if name == "weight" else torch.float32)
     return packed
 
 
@@ -291,8 +304,12 @@ def _dtype(dtype: torch.dtype | str) -> DType:
         "float16": "fp16",
         "bfloat16": "bf16",
     }
-    if dtype in names:
+    if isinstance(dtype, (str, torch.dtype)) and dtype in names:
         return names[dtype]
+    precise = dtype in (torch.float64, "float64", "fp64", "double", float)
     raise problem(
-        "E0604", f"networks do not run in {dtype}", help=("fp32, tf32, fp16 and bf16 are there: dtype=torch.float16",)
+        "E0604",
+        f"networks do not run in {dtype}",
+        notes=("net.reference(x.double()) computes in fp64, with torch's operators",) if precise else (),
+        help=("fp32, tf32, fp16 and bf16 are there: dtype=torch.float16",),
     )

@@ -9,6 +9,9 @@ import torch
 from cnndsl.errors import CnnError, Diagnostic, diagnostic, problem
 from cnndsl.ir import Graph, Node
 
+_COMPUTED = (torch.float32, torch.float16, torch.bfloat16)
+"""What a network can be compiled for."""
+
 
 def check_inputs(
     graph: Graph,
@@ -35,13 +38,14 @@ def check_inputs(
         found.extend(_shape(node, x))
         if dtype is not None and x.dtype != dtype:
             message = f"input `{node.name}` is {x.dtype}, but this network was compiled for {dtype}"
-            found.append(diagnostic("E0502", message, help=(f"pass x.to({dtype}), or compile with dtype={x.dtype}",)))
+            other = f", or compile with dtype={x.dtype}" if x.dtype in _COMPUTED else ""
+            found.append(diagnostic("E0502", message, help=(f"pass x.to({dtype}){other}",)))
         elif not x.is_floating_point():
             found.append(diagnostic("E0502", f"input `{node.name}` is {x.dtype}; it must be floating point"))
         if device is not None and x.device != device:
             message = f"input `{node.name}` is on {x.device}, but this network was compiled for {device}"
-            hint = f'pass x.to("{device}"), or compile with device="{x.device.type}"'
-            found.append(diagnostic("E0503", message, help=(hint,)))
+            other = f', or compile with device="{x.device}"' if x.device.type in {"cpu", "cuda"} else ""
+            found.append(diagnostic("E0503", message, help=(f'pass x.to("{device}"){other}',)))
         elif x.layout != torch.strided:
             found.append(diagnostic("E0502", f"input `{node.name}` is {x.layout}; it must be dense"))
     batches = {x.shape[0] for x in inputs if isinstance(x, torch.Tensor) and x.ndim}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -34,22 +34,45 @@ def specs_of(graph: Graph) -> dict[str, TensorSpec]:
 class Path(nn.Module):
     """One part of a layer's path. Holds parts and tensors under names that torch itself would refuse."""
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # torch refuses to set an attribute that a part is called after, and sets `training` in eval() itself.
+        if name in self.__dict__:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
-def register(root: nn.Module, tensors: Mapping[str, torch.Tensor], graph: Graph) -> None:
-    """Put tensors into a module tree so that `state_dict` gives them under their keys.
+
+def register(
+    root: nn.Module, tensors: dict[str, torch.Tensor], graph: Graph, *, device: torch.device
+) -> None:
+    """Put the values of tensors into a module tree so that `state_dict` gives them under their keys.
+
+    All values are copied, in fp32: a caller's tensor may change later, and a file's is mapped memory that is gone
+    when the file is overwritten. `tensors` is emptied on the way, so that what nobody else holds is freed. Where the
+    tree is there already its tensors stay and take the new values.
 
     The tree is built by hand because `add_module` refuses names that a module has already: a layer may well be
     called `type` or `half`.
     """
-    for key, (_, weight) in weights_of(graph).items():
-        *path, name = key.split(".")
-        module = root
-        for part in path:
-            module = module._modules.setdefault(part, Path()) or module
-        if weight.learned:
-            module._parameters[name] = nn.Parameter(tensors[key], requires_grad=False)
-        else:
-            module._buffers[name] = tensors[key]
+    present = {t.untyped_storage().data_ptr() for t in (*root.parameters(), *root.buffers())}
+    # Changes of tensors made in inference mode could not be noticed.
+    with torch.inference_mode(mode=False), torch.no_grad():
+        for key, tensor in tensors.items():
+            if tensor.untyped_storage().data_ptr() in present:
+                tensors[key] = tensor.clone()  # one of the tree's own, which may be overwritten before it is read
+        for key, (_, weight) in weights_of(graph).items():
+            *path, name = key.split(".")
+            module = root
+            for part in path:
+                module = module._modules.setdefault(part, Path()) or module
+            own = (module._parameters if weight.learned else module._buffers).get(name)
+            if own is None or own.is_inference():
+                own = torch.empty(weight.shape, dtype=torch.float32, device=device)
+                if weight.learned:
+                    module._parameters[name] = nn.Parameter(own, requires_grad=False)
+                else:
+                    module._buffers[name] = own
+            own.copy_(tensors.pop(key))
 
 
 def tensors_of(root: nn.Module, graph: Graph) -> dict[str, torch.Tensor]:
@@ -66,3 +89,12 @@ def tensors_of(root: nn.Module, graph: Graph) -> dict[str, torch.Tensor]:
         assert tensor is not None
         found[key] = tensor
     return found
+
+
+def by_layer(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """The tensors of a state dict by their layer's name, then by their own last name."""
+    layers: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        layer, _, name = key.rpartition(".")
+        layers.setdefault(layer, {})[name] = tensor.detach()
+    return layers

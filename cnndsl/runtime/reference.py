@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from cnndsl.ir import Graph, Node
+from cnndsl.runtime.parameters import by_layer
 
 
 def evaluate(
     graph: Graph, inputs: Sequence[torch.Tensor], tensors: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """The outputs by name, in the inputs' type and on their device. Values are dropped after their last use."""
+    layers = by_layer(tensors)
     values = {node.name: x.detach() for node, x in zip(graph.inputs, inputs, strict=True)}
     kept = {name for _, name in graph.outputs}
     waiting = {name: len(users) for name, users in graph.users.items()}
     for node in graph.nodes:
         if node.op is None:
             continue
-        values[node.name] = evaluate_node(node, [values[name] for name in node.inputs], tensors)
+        values[node.name] = evaluate_node(node, [values[name] for name in node.inputs], layers)
         for name in node.inputs:
             waiting[name] -= 1
             if not waiting[name] and name not in kept:
@@ -27,17 +29,18 @@ def evaluate(
     return {output: values[name] for output, name in graph.outputs}
 
 
-def evaluate_node(node: Node, xs: Sequence[torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """One layer and the batch norms that it has taken up, each computed on its own."""
+def evaluate_node(
+    node: Node, xs: Sequence[torch.Tensor], layers: Mapping[str, Mapping[str, torch.Tensor]]
+) -> torch.Tensor:
+    """One layer and the batch norms that it has taken up, each computed on its own.
+
+    `layers` holds the tensors of the state dict by layer, as `parameters.by_layer` gives them.
+    """
     assert node.op is not None
     like = xs[0]
 
     def of(name: str) -> dict[str, torch.Tensor]:
-        return {
-            key.removeprefix(f"{name}."): tensor.detach().to(like.device, like.dtype)
-            for key, tensor in tensors.items()
-            if key.rpartition(".")[0] == name
-        }
+        return {key: tensor.to(like.device, like.dtype) for key, tensor in layers.get(name, {}).items()}
 
     with torch.no_grad():
         y = node.op.reference(xs, of(node.name))

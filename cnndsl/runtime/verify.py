@@ -80,20 +80,20 @@ def _layers(
     net: Network, inputs: Sequence[torch.Tensor], values: dict[str, torch.Tensor], tolerance: float
 ) -> list[Check]:
     graph = net.groups.graph
-    tensors = parameters.tensors_of(net, net.graph)
+    weights = parameters.by_layer(parameters.tensors_of(net, net.graph))
     known = {node.name: x for node, x in zip(graph.inputs, inputs, strict=True)} | values
     checks = []
     for group in net.groups.groups:
         if group.output.name not in values:
             # A view of another value has no kernel; its readers see it as what it is.
             xs = [known[name].double() for name in group.inputs]
-            known[group.output.name] = evaluate_node(group.output, xs, tensors).to(known[group.inputs[0]].dtype)
+            known[group.output.name] = evaluate_node(group.output, xs, weights).to(known[group.inputs[0]].dtype)
             continue
         local = {name: known[name].double() for name in group.inputs}
         if group.residual is not None:
             local[group.residual] = known[group.residual].double()
         for node in group.nodes:
-            local[node.name] = evaluate_node(node, [local[name] for name in node.inputs], tensors)
+            local[node.name] = evaluate_node(node, [local[name] for name in node.inputs], weights)
         error = relative_error(values[group.output.name], local[group.output.name])
         checks.append(Check(group.title, "layer", error, tolerance))
     return checks
