@@ -5,7 +5,7 @@ import triton.language as tl
 
 from .activations import activate
 from .convert import narrow, widen
-from .pixels import block_indices, pixel_offsets
+from .pixels import block_indices, count_pixels, pixel_offsets
 
 
 @triton.jit
@@ -51,10 +51,12 @@ def lrn_kernel(
     GROUPS: tl.constexpr = BLOCK_C // VECTOR
 
     nhw = block_indices(0, BLOCK_NHW, INDEX64)
-    pixel = tl.minimum(nhw, n * (H * W) - 1)
+    pixels = count_pixels(n, H * W, INDEX64)
+    pixel = tl.minimum(nhw, pixels - 1)
     groups = tl.program_id(1) * BLOCK_C + tl.arange(0, GROUPS) * VECTOR
     if INDEX64:
         groups = groups.to(tl.int64)
+        x_sc = tl.cast(x_sc, tl.int64)
     c = groups[:, None] + tl.arange(0, VECTOR)[None, :]
     x_tile = x_ptr + pixel_offsets(pixel, x_sn, x_sh, x_sw, H, W)[:, None, None] + (c * x_sc)[None, :, :]
 
@@ -81,7 +83,7 @@ def lrn_kernel(
     y = x * _power(K + (ALPHA / SIZE) * total, BETA)
     y = narrow(activate(y, ACT, ACT_ARG), y_ptr.dtype.element_ty, EMULATE_BF16)
     y_tile = y_ptr + pixel_offsets(nhw, y_sn, y_sh, y_sw, H, W)[:, None, None] + c[None, :, :]
-    tl.store(y_tile, y, mask=(nhw < n * (H * W))[:, None, None] & (c < C)[None, :, :])
+    tl.store(y_tile, y, mask=(nhw < pixels)[:, None, None] & (c < C)[None, :, :])
 
 
 @triton.jit

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from .convert import narrow, widen
-from .pixels import block_indices, pixel_offsets, store_channels
+from .pixels import block_indices, count_pixels, pixel_offsets, store_channels
 
 
 @triton.jit
@@ -43,7 +43,7 @@ def copy_kernel(
 
     npq = block_indices(0, BLOCK_NPQ, INDEX64)
     c = block_indices(1, BLOCK_C, INDEX64)
-    pixel_in = npq < n * (P * Q)
+    pixel_in = npq < count_pixels(n, P * Q, INDEX64)
     h = npq // Q % P - PAD_TOP
     w = npq % Q - PAD_LEFT
     x_pixels = x_ptr + (npq // (P * Q) * x_sn + h * x_sh + w * x_sw)

@@ -17,6 +17,15 @@ def block_indices(AXIS: tl.constexpr, BLOCK: tl.constexpr, INDEX64: tl.constexpr
 
 
 @triton.jit
+def count_pixels(n, PIXELS: tl.constexpr, INDEX64: tl.constexpr):
+    """Return the number of pixels of n images: int32, or int64 with INDEX64."""
+    if INDEX64:
+        return tl.cast(n, tl.int64) * PIXELS
+    else:
+        return n * PIXELS
+
+
+@triton.jit
 def pixel_offsets(pixel, s_n, s_h, s_w, H: tl.constexpr, W: tl.constexpr):
     """Return where each pixel of a tensor [n, H, W, _] starts, in elements; the type is that of `pixel`."""
     if H * W == 1:

@@ -5,7 +5,7 @@ import triton.language as tl
 
 from .activations import activate
 from .convert import narrow, widen
-from .pixels import block_indices, load_channels, pixel_offsets, store_channels
+from .pixels import block_indices, count_pixels, load_channels, pixel_offsets, store_channels
 
 
 @triton.jit
@@ -39,7 +39,8 @@ def unary_kernel(
     """
     nhw = block_indices(0, BLOCK_NHW, INDEX64)
     c = block_indices(1, BLOCK_C, INDEX64)
-    pixel = tl.minimum(nhw, n * (H * W) - 1)  # beyond the end, the last pixel again: loads need no mask
+    pixels = count_pixels(n, H * W, INDEX64)
+    pixel = tl.minimum(nhw, pixels - 1)  # beyond the end, the last pixel again: loads need no mask
 
     x_pixels = x_ptr + pixel_offsets(pixel, x_sn, x_sh, x_sw, H, W)
     tile = widen(load_channels(x_pixels[:, None] + (c * x_sc)[None, :], c, C, BLOCK_C), EMULATE_BF16)
@@ -49,7 +50,7 @@ def unary_kernel(
         tile = tile * scale[None, :] + shift[None, :]
     tile = narrow(activate(tile, ACT, ACT_ARG), y_ptr.dtype.element_ty, EMULATE_BF16)
     y_pixels = y_ptr + pixel_offsets(nhw, y_sn, y_sh, y_sw, H, W)
-    store_channels(y_pixels[:, None] + c[None, :], tile, nhw < n * (H * W), c, C, BLOCK_C)
+    store_channels(y_pixels[:, None] + c[None, :], tile, nhw < pixels, c, C, BLOCK_C)
 
 
 @triton.jit
@@ -87,7 +88,8 @@ def binary_kernel(
     """
     nhw = block_indices(0, BLOCK_NHW, INDEX64)
     c = block_indices(1, BLOCK_C, INDEX64)
-    pixel = tl.minimum(nhw, n * (H * W) - 1)  # beyond the end, the last pixel again: loads need no mask
+    pixels = count_pixels(n, H * W, INDEX64)
+    pixel = tl.minimum(nhw, pixels - 1)  # beyond the end, the last pixel again: loads need no mask
 
     if BROADCAST == "a":
         a_pixels = a_ptr + pixel // (H * W) * a_sn
@@ -106,4 +108,4 @@ def binary_kernel(
         tile = a * b
     tile = narrow(activate(tile, ACT, ACT_ARG), y_ptr.dtype.element_ty, EMULATE_BF16)
     y_pixels = y_ptr + pixel_offsets(nhw, y_sn, y_sh, y_sw, H, W)
-    store_channels(y_pixels[:, None] + c[None, :], tile, nhw < n * (H * W), c, C, BLOCK_C)
+    store_channels(y_pixels[:, None] + c[None, :], tile, nhw < pixels, c, C, BLOCK_C)

@@ -5,7 +5,7 @@ import triton.language as tl
 
 from .activations import activate
 from .convert import narrow, widen
-from .pixels import block_indices, load_channels, pixel_offsets, store_channels
+from .pixels import block_indices, count_pixels, load_channels, pixel_offsets, store_channels
 
 
 @triton.jit
@@ -62,7 +62,8 @@ def pool2d_kernel(
     npq = block_indices(0, BLOCK_NPQ, INDEX64)
     c = block_indices(1, BLOCK_C, INDEX64)
     # Pixels beyond the end are computed on the last one's window and not stored: no mask in the loop.
-    pixel = tl.minimum(npq, n * (P * Q) - 1)
+    pixels = count_pixels(n, P * Q, INDEX64)
+    pixel = tl.minimum(npq, pixels - 1)
     h = pixel // Q % P * STRIDE_H - PAD_TOP
     w = pixel % Q * STRIDE_W - PAD_LEFT
     image = pixel // (P * Q) * x_sn
@@ -109,7 +110,7 @@ def pool2d_kernel(
 
     tile = narrow(activate(tile, ACT, ACT_ARG), y_ptr.dtype.element_ty, EMULATE_BF16)
     y_pixels = y_ptr + pixel_offsets(npq, y_sn, y_sh, y_sw, P, Q)
-    store_channels(y_pixels[:, None] + c[None, :], tile, npq < n * (P * Q), c, C, BLOCK_C)
+    store_channels(y_pixels[:, None] + c[None, :], tile, npq < pixels, c, C, BLOCK_C)
 
 
 @triton.jit
@@ -212,7 +213,8 @@ def adaptive_avg_pool2d_kernel(
 
     npq = block_indices(0, BLOCK_NPQ, INDEX64)
     c = block_indices(1, BLOCK_C, INDEX64)
-    pixel = tl.minimum(npq, n * (P * Q) - 1)
+    pixels = count_pixels(n, P * Q, INDEX64)
+    pixel = tl.minimum(npq, pixels - 1)
     p = pixel // Q % P
     q = pixel % Q
     h = p * H // P
@@ -233,4 +235,4 @@ def adaptive_avg_pool2d_kernel(
 
     tile = narrow(activate(tile, ACT, ACT_ARG), y_ptr.dtype.element_ty, EMULATE_BF16)
     y_pixels = y_ptr + pixel_offsets(npq, y_sn, y_sh, y_sw, P, Q)
-    store_channels(y_pixels[:, None] + c[None, :], tile, npq < n * (P * Q), c, C, BLOCK_C)
+    store_channels(y_pixels[:, None] + c[None, :], tile, npq < pixels, c, C, BLOCK_C)

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from .convert import narrow, widen
-from .pixels import block_indices, pixel_offsets
+from .pixels import block_indices, count_pixels, pixel_offsets
 
 
 @triton.jit
@@ -36,10 +36,11 @@ def softmax_kernel(
     three times, for the maximum, the sum and the result; the later times it comes from the cache.
     """
     nhw = block_indices(0, BLOCK_NHW, INDEX64)
-    pixel = tl.minimum(nhw, n * (H * W) - 1)
+    pixels = count_pixels(n, H * W, INDEX64)
+    pixel = tl.minimum(nhw, pixels - 1)
     x_pixels = x_ptr + pixel_offsets(pixel, x_sn, x_sh, x_sw, H, W)[:, None]
     y_pixels = y_ptr + pixel_offsets(nhw, y_sn, y_sh, y_sw, H, W)[:, None]
-    pixel_in = (nhw < n * (H * W))[:, None]
+    pixel_in = (nhw < pixels)[:, None]
     c = tl.arange(0, BLOCK_C)
     if INDEX64:
         c = c.to(tl.int64)

@@ -109,10 +109,13 @@ def test_notices_a_wrong_kernel(overrides):
     assert layers.close(y, reference) == (not overrides)
 
 
-@pytest.mark.parametrize("index64", [True, False])
-def test_offsets_beyond_2_31(index64):
-    x, y = layers.huge(8, 3, 3), layers.huge(8, 3, 3)
-    x.copy_(layers.random_input((3, 8, 3, 3), dtype=torch.float16))
-    arguments = {"size": 5, "alpha": 2.0, "beta": 0.75, "k": 1.0}
+# Wrong offsets of images stay in the buffer, as `huge` says; those of a window's channels would leave it.
+@pytest.mark.parametrize(("of", "index64"), [("images", True), ("images", False), ("channels", True)])
+@pytest.mark.parametrize("size", [5, 19])
+def test_offsets_beyond_2_31(size, of, index64):
+    x = layers.huge(8, 3, 3, of=of)
+    x.copy_(layers.random_input(x.shape, dtype=torch.float16))
+    y = layers.huge(8, 3, 3) if of == "images" else torch.full_like(x, NAN, memory_format=torch.channels_last)
+    arguments = {"size": size, "alpha": 2.0, "beta": 0.75, "k": 1.0}
     result = layers.lrn(x, **arguments, y=y, index64=index64)
     assert layers.close(result, reference_of(x, **arguments)) == index64
