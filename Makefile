@@ -1,0 +1,45 @@
+# make demo    AlexNet on a picture of a cat, checked against torch; needs no GPU
+# make test    linter, type checker and the whole test suite; needs no GPU
+# make docs    write docs/layers.md and docs/errors.md anew from the layers and the error codes
+# make clean   remove what these made, the virtual environment too
+#
+# All work in .venv, which is made on first use. Another Python: make test PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+# As recent as the last installation; a changed list of packages installs again.
+INSTALLED := .venv/installed
+
+.PHONY: demo test docs clean
+
+demo: $(INSTALLED)
+	$(BIN)/cnndsl run examples/alexnet.cnn examples/images/chelsea.png --verify
+
+test: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pytest --numprocesses=$(WORKERS)
+
+# Two processes share a small machine well: most tests run Python and not torch, which is kept to one thread.
+WORKERS ?= 2
+
+docs: $(INSTALLED)
+	$(BIN)/python scripts/generate_docs.py
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Whether an interpreter is recent enough; the second question is for pip, which half-made environments lack.
+RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+USABLE := -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))'
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) $(RECENT) 2>/dev/null || { \
+	    found=$$($(PYTHON) --version 2>&1) || found="not found"; \
+	    echo "cnndsl needs Python 3.11 or later; '$(PYTHON)' is $$found." >&2; \
+	    echo "If you have another, name it: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	    exit 1; }
+	@$(BIN)/python $(USABLE) 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --editable '.[dev]' --constraint constraints.txt
+	@touch $@
