@@ -93,9 +93,4 @@ def _load(path: str, node: Node) -> torch.Tensor:
         )
     height, width, channels = node.type.shape
     assert node.spec is not None
-    options = asdict(node.spec)
-    for name in ("mean", "std"):
-        # One number stands for all channels.
-        if options[name] is not None and len(options[name]) == 1:
-            options[name] *= channels
-    return load_picture(path, shape=(height, width, channels), **options).unsqueeze(0)
+    return load_picture(path, shape=(height, width, channels), **asdict(node.spec)).unsqueeze(0)
