@@ -64,6 +64,8 @@ def conv2d(
         block_npq, block_k, warps = _gpu_tile(
             target, dtype, rows=batch * pixels, columns=per_group, groups=groups
         )
+        if channels % 8 != 0 and block_npq >= 128:
+            warps = 8  # values gathered one by one take registers: with 4 warps the 7x7 of ResNet spills
         block_crs = _gpu_conv2d_step(dtype, channels, reduction)
         stages = _gpu_stages(target, dtype, (block_npq + block_k) * block_crs)
     return Tiling(
@@ -163,7 +165,7 @@ _GpuTile = tuple[int, int, int, float]
 _MATRIX_TILES: tuple[_GpuTile, ...] = (
     (128, 256, 8, 1.0),
     (128, 128, 8, 0.85),
-    (128, 64, 4, 0.7),
+    (128, 64, 8, 0.7),
     (64, 128, 4, 0.7),
     (64, 64, 4, 0.5),
     (128, 32, 4, 0.45),
@@ -187,8 +189,9 @@ def _gpu_tile(target: Target, dtype: DType, *, rows: int, columns: int, groups: 
     never less than a 64x32 tile at its expected share, where the latency of the loop's loads takes over.
     """
     tiles = _VECTOR_TILES if dtype == "fp32" else _MATRIX_TILES
-    if target.kind == "hip":
-        tiles = tuple(tile for tile in tiles if tile[1] <= 128)  # 64 KiB of shared memory
+    if target.shared_memory_bytes < 3 * (128 + 256) * 128 or dtype == "tf32":
+        # Three stages of the largest tile do not fit; in tf32 it spills at 5x5 filters.
+        tiles = tuple(tile for tile in tiles if tile[1] <= 128)
 
     def cost(tile: _GpuTile) -> tuple[float, int]:
         block_rows, block_columns, _, share = tile
@@ -207,16 +210,23 @@ def _gpu_conv2d_step(dtype: DType, channels: int, reduction: int) -> int:
     166 instructions, two steps of 32 within a tap take 196.
     """
     wide = 128 // _bytes(dtype)
-    if channels % 8 != 0 or dtype == "fp32":
-        wide = 32  # gathered or multiplied element by element: a wider step only takes registers
+    if channels % 8 != 0:
+        wide = 32  # values gathered one by one: a wider step only takes registers
+    elif dtype == "fp32":
+        wide = 16  # a step is unrolled into single multiplications: 32 of them spill on sm_80
     return max(16, min(wide, _power_of_two_from(reduction)))
 
 
 def _gpu_stages(target: Target, dtype: DType, elements: int) -> int:
-    """Choose the depth of the loop's pipeline: 4, or what fits with `elements` of shared memory each."""
+    """Choose the depth of the loop's pipeline, for stages of `elements` in shared memory.
+
+    Four where two programs still fit on a multiprocessor, three otherwise, two where the memory ends.
+    """
     if target.kind == "hip":
         return 2
-    return max(2, min(4, target.shared_memory_bytes // (elements * _bytes(dtype))))
+    stage = elements * _bytes(dtype)
+    shared = target.shared_memory_bytes - 1024  # what the driver keeps for itself
+    return max(2, min(shared // stage, 4 if 2 * 4 * stage <= shared else 3))
 
 
 # --- The interpreter ---------------------------------------------------------------------------------------

@@ -158,7 +158,11 @@ WRONG = {
         ["unwanted LDG.E.U16", "unwanted STS.U16"],
     ),
     "too many values at once": (
-        (with_unknown_channel_stride(conv("sm_90", 256, 56, 256, 3, pad=1)), WIDE_COPIES, NARROW),
+        (
+            with_unknown_channel_stride(conv("sm_90", 256, 56, 256, 3, pad=1)) | {"num_warps": 4},
+            WIDE_COPIES,
+            NARROW,
+        ),
         ["stack", "spills", "unwanted LDG.E.U16"],
     ),
 }
