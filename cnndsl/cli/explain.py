@@ -18,10 +18,10 @@ Examples:
 @click.argument("code", required=False, metavar="[CODE]")
 def command(code: str | None) -> None:
     """Explain an error code; without one, list them all."""
-    from cnndsl import codes
+    from cnndsl.codes import CODES, explain
 
     if code is not None:
-        terminal.out(codes.explain(code.strip().upper()).rstrip())
+        terminal.out(explain(code.strip().upper()).rstrip())
         return
-    for name, entry in codes.CODES.items():
+    for name, entry in CODES.items():
         terminal.out(f"{name}  {entry.title}")
