@@ -295,8 +295,29 @@ def test_without_torch(run, tiny: Path, monkeypatch) -> None:
         command._job_module()
 
 
-def test_memory_that_is_used_up(run, tmp_path: Path) -> None:
-    path = tmp_path / "huge.cnn"
-    path.write_text("network N { input x [60000] dense(1000000) }", encoding="utf-8")
-    result = run("run", path)
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 240000000000 bytes."),
+        torch.OutOfMemoryError("CUDA out of memory."),
+    ],
+)
+def test_memory_that_is_used_up(run, tiny: Path, monkeypatch, error: Exception) -> None:
+    """Raised, not provoked: a machine may grant what it does not have, and then end the process."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Network, "draw_weights", fail)
+    result = run("run", tiny)
     assert (result.exit_code, "error[E0605]: memory is used up" in result.stderr) == (1, True)
+
+
+def test_other_failures_are_not_hidden(run, tiny: Path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(Network, "draw_weights", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        run("run", tiny)
