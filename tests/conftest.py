@@ -1,7 +1,10 @@
-"""How all tests run: hypothesis without a clock, torch on one thread beside other workers."""
+"""How all tests run: hypothesis without a clock, torch on one thread beside other workers, an own cache."""
 
 import os
+import shutil
+import tempfile
 
+import pytest
 from hypothesis import settings
 
 # Tests are never timed. The same examples for everybody, so that a failure is one's own change;
@@ -12,3 +15,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported, which is later
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiled packages go into a folder of this run, and neither come from nor stay in the user's cache."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.stash[_CACHE] = os.environ["CNNDSL_CACHE"] = tempfile.mkdtemp(prefix="cnndsl-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove that folder; workers share the one of the process that started them."""
+    if _CACHE in config.stash:
+        shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
+
+
+_CACHE = pytest.StashKey[str]()

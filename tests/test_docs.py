@@ -212,7 +212,7 @@ def test_limits() -> None:
     """The table at the end of the language page."""
     from cnndsl import brackets, files, parser, tokens
     from cnndsl.ops import fields
-    from cnndsl.passes import elaborate as passes
+    from cnndsl.passes import elaborate, ledger, shapes
 
     text = (ROOT / "docs" / "language.md").read_text(encoding="utf-8").split("## Limits")[1]
     rows = re.findall(r"^\| [a-z][^|]* \| ([\d,]+) \|$", text, re.MULTILINE)
@@ -221,10 +221,10 @@ def test_limits() -> None:
         tokens.MAX_TOKENS,
         brackets.MAX_DEPTH,
         files.MAX_FILES,
-        passes.MAX_DEPTH,
-        passes.MAX_LAYERS,
-        passes.MAX_STEPS,
-        passes.MAX_VALUES,
+        elaborate.MAX_DEPTH,
+        ledger.MAX_LAYERS,
+        ledger.MAX_STEPS,
+        shapes.MAX_VALUES,
         fields.MAX_SIZE,
     ]
 

@@ -90,13 +90,19 @@ def test_wheel_works_outside_the_repository(installed: Path, tmp_path: Path) -> 
 
 
 def test_editable_installation_uses_the_sources(tmp_path: Path) -> None:
-    """The environment of the tests is an editable installation: `make` makes it."""
+    """The environment of the tests is one: `make` makes it."""
     assert use(Path(sys.executable), tmp_path) == (ROOT / "cnndsl", ROOT / "kernels")
 
 
 def test_installed_command_checks_the_examples(installed: Path, tmp_path: Path) -> None:
-    command = installed.parent / "cnndsl"
     command = (installed, "-m", "cnndsl")
     run(*command, "check", *sorted((ROOT / "examples").glob("*.cnn")), cwd=tmp_path)
     summary = run(*command, "summary", ROOT / "examples" / "alexnet.cnn", "--format", "json", cwd=tmp_path)
     assert json.loads(summary)["totals"]["parameters"] == 62_378_344
+
+
+def test_installed_command_runs_a_network(installed: Path, tmp_path: Path) -> None:
+    """The kernels of the wheel run, in Triton's interpreter where there is no GPU, and agree with torch."""
+    options = ("--verify", "--json", "--device", "cpu")
+    answer = run(installed, "-m", "cnndsl", "run", ROOT / "examples" / "lenet5.cnn", *options, cwd=tmp_path)
+    assert json.loads(answer)["ok"] is True

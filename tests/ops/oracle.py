@@ -13,7 +13,7 @@ Each ``test_<family>.py`` of this folder declares, for the layers of ``cnndsl/op
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -124,8 +124,18 @@ def differ(a: torch.Tensor, b: torch.Tensor) -> bool:
 @cache
 def families() -> tuple[ModuleType, ...]:
     """The test modules of this folder that describe layers."""
-    names = sorted(path.stem for path in Path(__file__).parent.glob("test_*.py"))
-    return tuple(importlib.import_module(name) for name in names if name != "test_every_op")
+    paths = sorted(Path(__file__).parent.glob("test_*.py"))
+    return tuple(_module(path) for path in paths if path.stem != "test_every_op")
+
+
+def _module(path: Path) -> ModuleType:
+    """A test module by its path: other folders of tests hold files of the same name."""
+    spec = importlib.util.spec_from_file_location(f"layers_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def samples() -> list[Sample]:
