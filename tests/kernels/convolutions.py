@@ -1,5 +1,6 @@
 """Running the convolution kernels and their oracle on one description of a layer."""
 
+import mmap
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,3 +151,33 @@ def run(
         assert buffer[..., :margin].isnan().all()
         assert buffer[..., margin + layer.filters :].isnan().all()
     return y
+
+
+def run_spread(kernel: Any, layer: Layer, data: Data, far: str, *, index64: bool) -> torch.Tensor:
+    """Run in the interpreter with one stride ("x_sn", "y_sh" ...) so large that offsets pass 2^31."""
+    name, axis = far.split("_")
+    values = {"x": data.x, "y": torch.zeros(layer.n, layer.filters, *layer.output).half(), "r": data.r}[name]
+    tensor = spread(values, axis)
+    changes = {f"{name}_ptr": tensor} | dict(
+        zip((f"{name}_sn", f"{name}_sc", f"{name}_sh", f"{name}_sw"), tensor.stride(), strict=True)
+    )
+    if name != "x":
+        del changes[f"{name}_sc"]  # always 1
+    y = run(kernel, layer, data, device="cpu", INDEX64=index64, **changes)
+    return tensor if name == "y" else y
+
+
+def spread(values: torch.Tensor, axis: str) -> torch.Tensor:
+    """Return `values` [n, C, H, W] as NHWC, but with the last index of one axis 2^31 elements from the first.
+
+    The memory is address space of which only the pages in use ever exist. It reaches as far to the left as to
+    the right, so that an offset that wraps around at 32 bits reads zeros instead of crashing.
+    """
+    n, c, h, w = values.shape
+    strides = {"sn": c * h * w, "sc": 1, "sh": w * c, "sw": c}
+    sizes = {"sn": n, "sc": c, "sh": h, "sw": w}
+    strides[axis] = 2**31 // (sizes[axis] - 1) + 1
+    no_reserve = 0x4000  # MAP_NORESERVE of Linux, which Python 3.11 has no name for
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | no_reserve
+    memory = torch.frombuffer(mmap.mmap(-1, 2 * (2**32 + 2**20), flags=flags), dtype=values.dtype)
+    return memory.as_strided(values.shape, tuple(strides.values()), 2**31).copy_(values)

@@ -1,12 +1,11 @@
 """conv2d_kernel against torch in fp64."""
 
-import mmap
 from dataclasses import replace
 
 import pytest
 import torch
 from cnndsl.kernels import conv2d
-from convolutions import ACTIVATIONS, Layer, arrange, make_data, reference, run
+from convolutions import ACTIVATIONS, Layer, arrange, make_data, reference, run, run_spread
 from helpers import DTYPES, check_close, check_special, mutated, random_tensor
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -214,7 +213,6 @@ def test_planned_tiles(layer, dtype, batch, device):
 
 @pytest.mark.parametrize("far", ["x_sn", "x_sc", "x_sh", "x_sw", "y_sn", "y_sh", "r_sn", "r_sw"])
 def test_offsets_beyond_32_bits(far, device):
-    """One stride so large that the last element lies beyond 2^31."""
     if device != "cpu":
         pytest.skip("takes address space without memory behind it")
     layer = Layer(
@@ -222,40 +220,9 @@ def test_offsets_beyond_32_bits(far, device):
     )
     data = make_data(layer)
     expected = reference(layer, data)
-    name = far[0]
-    values = {"x": data.x, "y": torch.zeros(3, 4, 3, 3).half(), "r": data.r}[name]
-    tensor = spread(values, far[2:])
-    changes = {f"{name}_ptr": tensor} | dict(
-        zip((f"{name}_sn", f"{name}_sc", f"{name}_sh", f"{name}_sw"), tensor.stride(), strict=True)
-    )
-    if name != "x":
-        del changes[f"{name}_sc"]  # always 1
-
-    def result(*, index64: bool) -> torch.Tensor:
-        y = run(conv2d.conv2d_kernel, layer, data, device=device, INDEX64=index64, **changes)
-        return tensor if name == "y" else y
-
-    check_close(result(index64=True), expected, "fp16")
-    if name == "y":
-        tensor.zero_()
+    check_close(run_spread(conv2d.conv2d_kernel, layer, data, far, index64=True), expected, "fp16")
     with pytest.raises(AssertionError):
-        check_close(result(index64=False), expected, "fp16")
-
-
-def spread(values: torch.Tensor, axis: str) -> torch.Tensor:
-    """Return `values` [n, C, H, W] as NHWC, but with the last index of one axis 2^31 elements from the first.
-
-    The memory is address space of which only the pages in use ever exist. It reaches as far to the left as to
-    the right, so that an offset that wraps around at 32 bits reads zeros instead of crashing.
-    """
-    n, c, h, w = values.shape
-    strides = {"sn": c * h * w, "sc": 1, "sh": w * c, "sw": c}
-    sizes = {"sn": n, "sc": c, "sh": h, "sw": w}
-    strides[axis] = 2**31 // (sizes[axis] - 1) + 1
-    no_reserve = 0x4000  # MAP_NORESERVE of Linux, which Python 3.11 has no name for
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | no_reserve
-    memory = torch.frombuffer(mmap.mmap(-1, 2 * (2**32 + 2**20), flags=flags), dtype=values.dtype)
-    return memory.as_strided(values.shape, tuple(strides.values()), 2**31).copy_(values)
+        check_close(run_spread(conv2d.conv2d_kernel, layer, data, far, index64=False), expected, "fp16")
 
 
 def test_layouts_hold_the_same_values():

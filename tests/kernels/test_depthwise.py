@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from cnndsl.kernels import depthwise
-from convolutions import ACTIVATIONS, Layer, make_data, reference, run
+from convolutions import ACTIVATIONS, Layer, make_data, reference, run, run_spread
 from helpers import DTYPES, check_close, check_special, mutated
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -129,3 +129,26 @@ def test_planned_tiles(batch, device):
     tiling = tiles.depthwise(target, filters=layer.filters, output=layer.output)
     y = run(depthwise.depthwise_kernel, layer, data, device=device, tiling=tiling)
     check_close(y, reference(layer, data), layer.dtype)
+
+
+@pytest.mark.parametrize("far", ["x_sn", "x_sc", "x_sh", "y_sn", "r_sw"])
+def test_offsets_beyond_32_bits(far, device):
+    if device != "cpu":
+        pytest.skip("takes address space without memory behind it")
+    layer = Layer(
+        n=3,
+        channels=16,
+        size=(5, 5),
+        filters=16,
+        kernel=(1, 1),
+        groups=16,
+        residual=True,
+        dtype="fp16",
+        blocks=BLOCKS,
+    )
+    data = make_data(layer)
+    expected = reference(layer, data)
+    kernel = depthwise.depthwise_kernel
+    check_close(run_spread(kernel, layer, data, far, index64=True), expected, "fp16")
+    with pytest.raises(AssertionError):
+        check_close(run_spread(kernel, layer, data, far, index64=False), expected, "fp16")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from cnndsl.kernels import linear
+from convolutions import spread
 from helpers import DTYPES, check_close, check_special, inside_nan, launch_grid, mutated, random_tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -196,3 +197,24 @@ def test_planned_tiles(batch, dtype, planned_for, device):
     for kernel, plan in plans:
         tiling = plan(target, dtype, features=layer.features, units=layer.units, batch=planned_for)
         check_close(run(kernel, layer, data, device=device, tiling=tiling), reference(layer, data), dtype)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("far", ["x", "y", "r"])
+def test_offsets_beyond_32_bits(name, far, device):
+    if device != "cpu":
+        pytest.skip("takes address space without memory behind it")
+    layer = Dense(dtype="fp16")
+    data = make_data(layer)
+    values = {"x": data.x, "y": torch.zeros(layer.n, layer.units).half(), "r": data.r}[far]
+    tensor = spread(values[:, :, None, None], "sn")[:, :, 0, 0]
+    changes = {f"{far}_ptr": tensor, f"{far}_sn": tensor.stride(0)}
+
+    def result(*, index64: bool) -> torch.Tensor:
+        y = run(getattr(linear, name), layer, data, device=device, INDEX64=index64, **changes)
+        return tensor if far == "y" else y
+
+    check_close(result(index64=True), reference(layer, data), "fp16")
+    tensor[:] = values
+    with pytest.raises(AssertionError):
+        check_close(result(index64=False), reference(layer, data), "fp16")
