@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lark import Token, Tree
 
 from cnndsl import syntax as ast
@@ -11,6 +13,11 @@ MAX_DIGITS = 15
 """Digits of a number: beyond 2^53 no size of a tensor makes sense, and Python's own limit is an exception."""
 
 LarkTree = Tree[Token]
+
+
+def _children(tree: LarkTree) -> list[Any]:
+    """A tree's children: which of them are tokens, trees or None, the rule's name tells and a type cannot."""
+    return list(tree.children)
 
 
 class TreeBuilder:
@@ -31,12 +38,19 @@ class TreeBuilder:
             return Span(self.source, 0, 0)
         return Span(self.source, item.meta.start_pos, item.meta.end_pos)
 
+    def file(self, tree: LarkTree) -> ast.File:
+        """The whole text."""
+        found = [self.definition(child) for child in _children(tree)]
+        uses = tuple(each for each in found if isinstance(each, ast.Use))
+        definitions = tuple(each for each in found if isinstance(each, ast.Definition))
+        return ast.File(self.source, uses, definitions)
+
     def definition(self, tree: LarkTree) -> ast.Use | ast.Definition:
         """A `use`, `block` or `network` rule."""
         if tree.data == "use":
-            (path,) = tree.children
+            (path,) = _children(tree)
             return ast.Use(str(path)[1:-1], self.span(path))
-        name, parameters, body = tree.children[0], tree.children[1:-1], tree.children[-1]
+        name, parameters, body = _children(tree)[0], _children(tree)[1:-1], _children(tree)[-1]
         given = [p for group in parameters if group is not None for p in group.children if p is not None]
         return ast.Definition(
             str(tree.data),
@@ -49,17 +63,17 @@ class TreeBuilder:
 
     def parameter(self, tree: LarkTree) -> ast.Parameter:
         """A `param` rule."""
-        name, default = tree.children
+        name, default = _children(tree)
         return ast.Parameter(str(name), None if default is None else self.expr(default), self.span(name))
 
     def body(self, tree: LarkTree) -> ast.Body:
         """A `body` rule."""
-        items = [c for c in tree.children if isinstance(c, Tree)]
+        items = [c for c in _children(tree) if isinstance(c, Tree)]
         return ast.Body(tuple(self.item(c) for c in items), self.span(tree))
 
     def item(self, tree: LarkTree) -> ast.Item:
         """Any element of a body."""
-        children = tree.children
+        children = _children(tree)
         match str(tree.data):
             case "layer":
                 return self.layer(tree)
@@ -90,7 +104,7 @@ class TreeBuilder:
         arguments: LarkTree | None = None
         arms: tuple[ast.Arm, ...] | None = None
         name: Token | None = None
-        for child in tree.children:
+        for child in _children(tree):
             if isinstance(child, Token):
                 name = child
             elif child.data == "label":
@@ -105,17 +119,17 @@ class TreeBuilder:
 
     def label(self, tree: LarkTree) -> ast.Label:
         """A `label` rule; its span leaves the colon out."""
-        (token,) = tree.children
+        (token,) = _children(tree)
         return ast.Label(str(token), self.span(token))
 
     def arm(self, tree: LarkTree) -> ast.Arm:
         """An `arm` rule."""
-        label = self.label(tree.children[0]) if len(tree.children) == 2 else None
-        return ast.Arm(label, self.body(tree.children[-1]), self.span(tree))
+        label = self.label(_children(tree)[0]) if len(tree.children) == 2 else None
+        return ast.Arm(label, self.body(_children(tree)[-1]), self.span(tree))
 
     def if_(self, tree: LarkTree) -> ast.If:
         """An `if_` rule; `else if` becomes a body of one If."""
-        condition, then, other = tree.children
+        condition, then, other = _children(tree)
         otherwise: ast.Body | None = None
         if other is not None:
             if other.data == "if_":
@@ -126,14 +140,14 @@ class TreeBuilder:
 
     def shape(self, tree: LarkTree) -> ast.Shape:
         """A `shape` rule."""
-        return ast.Shape(tuple(self.expr(c) for c in tree.children if c is not None), self.span(tree))
+        return ast.Shape(tuple(self.expr(c) for c in _children(tree) if c is not None), self.span(tree))
 
     def arguments(self, tree: LarkTree | None) -> tuple[ast.Argument, ...]:
         """An `args` rule, or its absence."""
         if tree is None:
             return ()
         found = []
-        for child in tree.children:
+        for child in _children(tree):
             if child is None:
                 continue
             name, value = child.children
@@ -146,7 +160,7 @@ class TreeBuilder:
 
     def expr(self, tree: LarkTree) -> ast.Expr:
         """Any expression."""
-        span, children = self.span(tree), tree.children
+        span, children = self.span(tree), _children(tree)
         match str(tree.data):
             case "int":
                 return ast.Literal(self.integer(str(children[0]), span), span)

@@ -8,12 +8,12 @@ together in one `CnnError`.
 from __future__ import annotations
 
 import bisect
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
@@ -21,8 +21,11 @@ Severity = Literal["error", "warning"]
 MAX_SOURCE_WIDTH = 110
 """Characters of a source line that are shown; longer lines are cut around the culprit."""
 
+MAX_ERRORS = 100
+"""Diagnostics that one stage collects before it stops; a thousand lines of errors teach nobody."""
+
 MAX_SHOWN = 50
-"""Diagnostics printed in one run; a thousand lines of errors teach nobody."""
+"""Diagnostics printed in one run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +119,15 @@ class Diagnostic:
 
 
 class CnnError(Exception):
-    """Raised for every user's mistake. `diagnostics` holds all that one stage found."""
+    """Raised for every user's mistake. `diagnostics` holds all that one stage found.
 
-    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+    `recovered` is what a reader made of a text all the same, so that a later stage can look for more mistakes in
+    it: a `cnndsl.files.Program`, or None.
+    """
+
+    def __init__(self, diagnostics: Iterable[Diagnostic], *, recovered: object = None) -> None:
         self.diagnostics: tuple[Diagnostic, ...] = tuple(diagnostics)
+        self.recovered = recovered
         assert self.diagnostics, "a CnnError without a diagnostic"
         super().__init__(self.diagnostics[0].message)
 
@@ -144,18 +152,82 @@ def problem(
     return CnnError((diagnostic(code, message, notes=notes, help=help),))
 
 
+def in_order(diagnostics: Iterable[Diagnostic], *, first: Source | None = None) -> tuple[Diagnostic, ...]:
+    """File by file, `first` and then as met, and within a file in the order of the text.
+
+    Those without a place come before all others.
+    """
+    order = {id(first): 0} if first is not None else {}
+    found = list(diagnostics)
+    for d in found:
+        if d.span is not None:
+            order.setdefault(id(d.span.source), len(order))
+
+    def key(d: Diagnostic) -> tuple[int, int, int]:
+        return (order[id(d.span.source)], d.span.start, d.span.end) if d.span is not None else (-1, 0, 0)
+
+    return tuple(sorted(found, key=key))
+
+
 def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate nearest to a misspelt word, or None when nothing is near.
 
-    Case and underscores are ignored first (``MaxPool`` means ``maxpool``); then by similarity.
+    Case and underscores are ignored first (``MaxPool`` means ``maxpool``); then one letter in three may be wrong,
+    missing, added or swapped with its neighbour.
     """
-    names = sorted(set(candidates))
-    folded = {name.lower().replace("_", ""): name for name in names}
-    key = word.lower().replace("_", "")
-    if key in folded:
-        return folded[key]
-    near = difflib.get_close_matches(key, list(folded), n=1, cutoff=0.65)
-    return folded[near[0]] if near else None
+    key = _folded(word)
+    names = {_folded(name): name for name in sorted(set(islice(candidates, MAX_CANDIDATES)), reverse=True)}
+    if key in names:
+        return names[key]
+    if len(key) > MAX_WORD:
+        return None
+    limit = max(1, len(key) // 3)
+    best: tuple[int, bool, str] | None = None
+    for folded, name in names.items():
+        distance = _distance(key, folded, limit)
+        if distance is not None and distance < len(key):
+            rank = (distance, folded[:1] != key[:1], name)
+            best = rank if best is None else min(best, rank)
+    if best is not None:
+        return best[2]
+    begins = [name for folded, name in names.items() if len(folded) >= 4 and key.startswith(folded)]
+    return max(begins, key=len, default=None)
+
+
+MAX_CANDIDATES = 1000
+"""Names that a misspelt word is compared with; 10 ms."""
+
+MAX_WORD = 60
+"""Letters beyond which a word is not taken for a misspelling."""
+
+
+def _folded(word: str) -> str:
+    return word.lower().replace("_", "")
+
+
+def _distance(a: str, b: str, limit: int) -> int | None:
+    """Letters to change, add, drop or swap to get from one word to the other; None beyond `limit`."""
+    if abs(len(a) - len(b)) > limit:
+        return None
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        row, before, last = [i], row, before
+        for j, y in enumerate(b, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+        if min(row) > limit:
+            return None
+    return row[-1] if row[-1] <= limit else None
+
+
+def listed(words: Sequence[str], *, most: int = 8, last: str = "and") -> str:
+    """``a, b and c``; long lists are cut."""
+    if len(words) > most:
+        return f"{', '.join(words[:most])} and {len(words) - most} more"
+    return f" {last} ".join([*([", ".join(words[:-1])] if len(words) > 1 else []), *words[-1:]])
 
 
 # --- rendering -----------------------------------------------------------------------------------
@@ -171,10 +243,11 @@ _STYLES = {
 
 
 def render(diagnostics: Sequence[Diagnostic], *, color: bool = False) -> str:
-    """Diagnostics as text, each like rustc's: message, place, line, underline, arithmetic, help."""
+    """Diagnostics as text: message, place, line, underline, arithmetic, help."""
     shown = [_render_one(d, color=color) for d in diagnostics[:MAX_SHOWN]]
     if len(diagnostics) > MAX_SHOWN:
-        shown.append(f"... and {len(diagnostics) - MAX_SHOWN} more")
+        rest = f"{len(diagnostics) - MAX_SHOWN} more" if len(diagnostics) < MAX_ERRORS else "more"
+        shown.append(f"... and {rest}")
     return "\n\n".join(shown)
 
 
@@ -191,22 +264,17 @@ def _render_one(d: Diagnostic, *, color: bool) -> str:
         span = group[0].span
         if span.source is not previous:
             arrow = "-->" if rank == 0 else ":::"
-            out.append(f"{' ' * width}{paint('rule', arrow)} {span.source.name}:{span.line}:{span.column}")
+            place = f"{printable(span.source.name)}:{span.line}:{span.column}"
+            out.append(f"{' ' * width}{paint('rule', arrow)} {place}")
             previous = span.source
         out.append(f"{' ' * width} {bar}")
-        cells, offset = _cells(span)
-        line = "".join(cells).rstrip()
-        out.append(f"{paint('rule', str(span.line).rjust(width))} {bar} {line}".rstrip())
-        for place in group:
-            primary = d.span is not None and place is places[0]
+        line = _ShownLine.of(span)
+        out.append(f"{paint('rule', str(span.line).rjust(width))} {bar} {''.join(line.cells).rstrip()}".rstrip())
+        for place_ in group:
+            primary = d.span is not None and place_ is places[0]
             mark, style = ("^", d.severity) if primary else ("-", "second")
-            first = place.span.column - 1 - offset
-            # A span that runs over the end of its line is underlined to that end.
-            last = max(first + 1, min(first + place.span.end - place.span.start, len(cells)))
-            indent = " " * sum(_width(c) for c in cells[: max(first, 0)])
-            under = mark * max(1, sum(_width(c) for c in cells[max(first, 0) : last]))
-            text = f"{under} {printable(place.text)}".rstrip()
-            out.append(f"{' ' * width} {bar} {indent}{paint(style, text)}")
+            indent, under = line.underline(place_.span, mark)
+            out.append(f"{' ' * width} {bar} {indent}{paint(style, f'{under} {printable(place_.text)}'.rstrip())}")
     out.extend(f"{' ' * width} {paint('rule', '=')} {paint('bold', 'note')}: {printable(n)}" for n in d.notes)
     out.extend(f"{' ' * width} {paint('rule', '=')} {paint('help', 'help')}: {printable(h)}" for h in d.help)
     return "\n".join(out)
@@ -215,30 +283,54 @@ def _render_one(d: Diagnostic, *, color: bool) -> str:
 def _by_line(places: Sequence[Label]) -> list[list[Label]]:
     """Places grouped by the line they are on; the first place's line first, then in the given order."""
     groups: dict[tuple[int, int], list[Label]] = {}
-    for place in places:
+    for place in dict.fromkeys(places):
         groups.setdefault((id(place.span.source), place.span.line), []).append(place)
     return list(groups.values())
 
 
-def _cells(span: Span) -> tuple[list[str], int]:
-    """The shown characters of a span's line, one string each, and how many were cut on the left."""
-    line, column = span.source.line(span.line), span.column - 1
-    offset = 0
-    if len(line) > MAX_SOURCE_WIDTH and column > MAX_SOURCE_WIDTH // 2:
-        offset = column - MAX_SOURCE_WIDTH // 2
-    cells = [_cell(c) for c in line[offset : offset + MAX_SOURCE_WIDTH]]
-    return cells, offset
+@dataclass(frozen=True)
+class _ShownLine:
+    """The characters of a line that are shown, one string for each, and the column of the first."""
+
+    cells: tuple[str, ...]
+    first: int
+
+    @classmethod
+    def of(cls, span: Span) -> _ShownLine:
+        line, column = span.source.line(span.line), span.column - 1
+        start = max(0, column - MAX_SOURCE_WIDTH // 2) if len(line) > MAX_SOURCE_WIDTH else 0
+        cells = [_cell(c) for c in line[start : start + MAX_SOURCE_WIDTH]]
+        if start > 0:
+            cells[0] = "... "
+        if start + MAX_SOURCE_WIDTH < len(line):
+            cells.append(" ...")
+        return cls(tuple(cells), start)
+
+    def underline(self, span: Span, mark: str) -> tuple[str, str]:
+        """The white space before the underline of a span, and the underline."""
+        first = span.column - 1 - self.first
+        if not 0 <= first <= len(self.cells):
+            return "", f"(column {span.column})"
+        # A span that runs over the end of its line is underlined to that end.
+        last = max(first + 1, min(first + span.end - span.start, len(self.cells)))
+        indent = " " * sum(map(_width, self.cells[:first]))
+        return indent, mark * max(1, sum(map(_width, self.cells[first:last])))
 
 
 def _cell(character: str) -> str:
     if character == "\t":
         return "    "
-    return character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+    shown = character.isprintable() or unicodedata.category(character).startswith("M")
+    return character if shown else "\N{REPLACEMENT CHARACTER}"
 
 
 def _width(cell: str) -> int:
     """Columns that a cell takes on a terminal."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in cell if not unicodedata.combining(c))
+    if cell.isascii():
+        return len(cell)
+    if unicodedata.category(cell) in {"Mn", "Me"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(cell) in "WF" else 1
 
 
 def printable(text: str) -> str:

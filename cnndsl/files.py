@@ -5,15 +5,30 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from cnndsl import syntax as ast
-from cnndsl.errors import CnnError, Diagnostic, Label, Span, did_you_mean, problem
-from cnndsl.parser import MAX_TEXT, parse
+from cnndsl.errors import (
+    CnnError,
+    Diagnostic,
+    Label,
+    Span,
+    did_you_mean,
+    in_order,
+    listed,
+    printable,
+    problem,
+)
+from cnndsl.parser import MAX_TEXT, Reading, read
+from cnndsl.tokens import MAX_TOKENS
 
 MAX_FILES = 200
 """Files that one program may use, directly or not."""
+
+MAX_PATH = 200
+"""Characters of a path that are printed."""
 
 
 @dataclass(frozen=True)
@@ -27,28 +42,39 @@ class Program:
 
 def read_text(path: Path) -> str:
     """The text of a ``.cnn`` file. Raises CnnError (E0109, E0110)."""
+    shown = printable(str(path)) if len(str(path)) <= MAX_PATH else f"{str(path)[:MAX_PATH]}..."
     try:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode):
-            what = "a folder" if stat.S_ISDIR(info.st_mode) else "not an ordinary file"
-            raise problem("E0110", f"cannot read {path}: it is {what}")
-        if info.st_size > 4 * MAX_TEXT:
-            raise problem("E0110", f"cannot read {path}: {info.st_size:,} bytes are more than a network takes")
-        data = path.read_bytes()
+        data = _read_bytes(path)
     except FileNotFoundError:
-        raise problem("E0110", f"cannot read {path}: there is no such file", help=_nearby(path)) from None
+        raise problem("E0110", f"cannot read {shown}: there is no such file", help=_nearby(path)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise problem("E0110", f"cannot read {path}: {reason}") from None
+        raise problem("E0110", f"cannot read {shown}: {reason}") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise problem(
             "E0109",
-            f"{path} is not a text in UTF-8: byte {data[error.start]:#04x} on line {line}",
+            f"{shown} is not a text in UTF-8: byte {data[error.start]:#04x} on line {line}",
             help=("a .cnn file is plain text; is this a weight file?",),
         ) from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    """The bytes of an ordinary file of a network's size. Raises OSError, ValueError."""
+    # Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    with os.fdopen(handle, "rb") as file:
+        info = os.fstat(handle)
+        if not stat.S_ISREG(info.st_mode):
+            what = "a folder" if stat.S_ISDIR(info.st_mode) else "not an ordinary file"
+            raise ValueError(f"it is {what}")
+        # Files that the system makes up say that they are empty, and may never end.
+        data = file.read(4 * MAX_TEXT + 1)
+    if len(data) > 4 * MAX_TEXT:
+        raise ValueError(f"more than {4 * MAX_TEXT:,} bytes are more than a network takes")
+    return data
 
 
 def load_path(path: Path, *, name: str | None = None) -> Program:
@@ -77,11 +103,11 @@ def choose_network(program: Program, name: str | None) -> ast.Definition:
         if name in networks:
             return networks[name]
         guess = did_you_mean(name, networks)
-        listed = f"{where} holds {', '.join(networks)}" if networks else f"{where} holds no network"
+        held = f"{where} holds {listed([f'`{n}`' for n in networks])}" if networks else f"{where} holds no network"
         raise problem(
             "E0213",
             f"there is no network `{name}` in {where}",
-            notes=(listed,),
+            notes=(held,),
             help=(f"did you mean `{guess}`?",) if guess else (),
         )
     if not networks:
@@ -103,74 +129,94 @@ def choose_network(program: Program, name: str | None) -> ast.Definition:
 
 
 def _load(text: str, name: str, folder: Path, path: Path | None) -> Program:
-    file = parse(text, name)
-    errors: list[Diagnostic] = []
-    blocks: dict[str, ast.Definition] = {}
-    networks: dict[str, ast.Definition] = {}
-    for definition in file.definitions:
-        _define(blocks if definition.kind == "block" else networks, definition, errors)
-    active = {path} if path is not None else set()
-    loaded: dict[Path, ast.File] = {}
-    _follow(file, folder, blocks, active=active, loaded=loaded, errors=errors)
-    if errors:
+    loader = _Loader()
+    reading = loader.read(text, name)
+    errors = list(reading.errors)
+    if reading.file is None:
         raise CnnError(errors)
-    return Program(file, networks, blocks)
+    file = reading.file
+    networks: dict[str, ast.Definition] = {}
+    loader.define(file, networks, errors)
+    loader.follow(file, folder, {path: name} if path is not None else {}, errors)
+    program = Program(file, networks, loader.blocks)
+    if errors:
+        raise CnnError(in_order(errors, first=file.source), recovered=program if loader.sure else None)
+    return program
 
 
-def _define(table: dict[str, ast.Definition], definition: ast.Definition, errors: list[Diagnostic]) -> None:
-    first = table.setdefault(definition.name, definition)
-    if first is not definition:
-        message = f"{definition.kind} `{definition.name}` is defined twice"
-        label = Label(first.name_span, "first defined here")
-        errors.append(Diagnostic("E0211", message, definition.name_span, "defined again", (label,)))
+class _Loader:
+    """The files of one program: what was read, and how much."""
 
+    def __init__(self) -> None:
+        self.blocks: dict[str, ast.Definition] = {}
+        self.loaded: set[Path] = set()
+        self.tokens = 0
+        self.sure = True
+        """Whether every text, mended where need be, is known as a whole."""
 
-def _follow(
-    file: ast.File,
-    folder: Path,
-    blocks: dict[str, ast.Definition],
-    *,
-    active: set[Path],
-    loaded: dict[Path, ast.File],
-    errors: list[Diagnostic],
-) -> None:
-    """Add the blocks of the files that `file` uses. `active` holds the files being read, for cycles."""
-    for use in file.uses:
-        target = folder / use.path
-        real = Path(os.path.realpath(target)) if "\0" not in use.path else target
-        if real in active:
-            errors.append(
-                Diagnostic("E0215", f"`use` goes in a circle: {use.path} is already being read", use.span)
-            )
-            continue
-        if real in loaded:
-            continue
-        if len(loaded) >= MAX_FILES:
-            errors.append(Diagnostic("E0218", f"more than {MAX_FILES} files are used", use.span))
-            return
-        shown = str(target)
-        try:
-            used = parse(read_text(target), shown)
-        except CnnError as error:
-            errors.extend(_at(d, use.span) for d in error.diagnostics)
-            continue
-        loaded[real] = used
-        for definition in used.definitions:
-            if definition.kind == "block":
-                _define(blocks, definition, errors)
-        _follow(used, target.parent, blocks, active=active | {real}, loaded=loaded, errors=errors)
+    def read(self, text: str, name: str) -> Reading:
+        """Read one text."""
+        reading = read(text, name)
+        self.tokens += reading.tokens
+        self.sure = self.sure and reading.file is not None
+        return reading
+
+    def define(self, file: ast.File, networks: dict[str, ast.Definition] | None, errors: list[Diagnostic]) -> None:
+        """Enter a file's blocks, and its networks where they count."""
+        for definition in file.definitions:
+            table = self.blocks if definition.kind == "block" else networks
+            if table is None:
+                continue
+            first = table.setdefault(definition.name, definition)
+            if first is not definition:
+                message = f"{definition.kind} `{definition.name}` is defined twice"
+                labels = (Label(first.name_span, "first defined here"),)
+                errors.append(Diagnostic("E0211", message, definition.name_span, "defined again", labels))
+
+    def follow(self, file: ast.File, folder: Path, active: dict[Path, str], errors: list[Diagnostic]) -> None:
+        """Add the blocks of the files that `file` uses. `active` are the files being read, for circles."""
+        for use in file.uses:
+            target = folder / use.path
+            real = Path(os.path.realpath(target)) if "\0" not in use.path else target
+            if real in active:
+                names = [*active.values(), active[real]][[*active].index(real) :]
+                shown = names if len(names) <= 6 else [*names[:3], "...", *names[-2:]]
+                message = "`use` goes in a circle"
+                hint = ("move the blocks that both need into a third file",)
+                errors.append(Diagnostic("E0215", message, use.span, " -> ".join(shown), help=hint))
+                continue
+            if real in self.loaded:
+                continue
+            self.loaded.add(real)
+            if len(self.loaded) > MAX_FILES:
+                errors.append(Diagnostic("E0218", f"more than {MAX_FILES} files are used", use.span))
+                return
+            try:
+                reading = self.read(read_text(target), str(target))
+            except CnnError as error:
+                self.sure = False
+                errors.extend(_at(d, use.span) for d in error.diagnostics)
+                continue
+            errors.extend(_at(d, use.span) for d in reading.errors)
+            if self.tokens > MAX_TOKENS:
+                message = f"the files used are too long: more than {MAX_TOKENS:,} words and signs together"
+                errors.append(Diagnostic("E0218", message, use.span))
+                return
+            if reading.file is not None:
+                self.define(reading.file, None, errors)
+                self.follow(reading.file, target.parent, {**active, real: str(target)}, errors)
 
 
 def _at(d: Diagnostic, span: Span) -> Diagnostic:
     """A diagnostic about a used file, placed at the `use` where it has no place of its own."""
     if d.span is not None:
-        return Diagnostic(d.code, d.message, d.span, d.label, (*d.labels, Label(span, "used here")), d.notes, d.help)
-    return Diagnostic("E0216", d.message, span, "", (), d.notes, d.help)
+        return replace(d, labels=(*d.labels, Label(span, "used here")))
+    return replace(d, code="E0216", span=span)
 
 
 def _nearby(path: Path) -> tuple[str, ...]:
     try:
-        names = [p.name for p in sorted(path.parent.glob("*.cnn"))[:200]]
+        names = [p.name for p in islice(path.parent.glob("*.cnn"), 1000)]
     except (OSError, ValueError):
         return ()
     guess = did_you_mean(path.name, names)

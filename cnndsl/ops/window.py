@@ -27,7 +27,7 @@ def same_pads(x: TensorType, kernel: tuple[int, int], stride: tuple[int, int], *
 
     The odd one goes below and right, as torch's ``padding='same'`` and TensorFlow's SAME put it.
     """
-    amounts = []
+    amounts: list[int] = []
     for size, k, s, d in zip((x.height, x.width), kernel, stride, dilation, strict=True):
         total = max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
         amounts.extend((total // 2, total - total // 2))
@@ -51,7 +51,6 @@ def output_pixels(
         k, s, d, before, after = kernel[axis], stride[axis], dilation[axis], pad[2 * axis], pad[2 * axis + 1]
         out = output_size(size, k, stride=s, before=before, after=after, dilation=d, ceil=ceil)
         if out < 1:
-
             rounding = "ceil" if ceil else "floor"
             extent = f"{k}" if d == 1 else f"({d} * ({k} - 1) + 1)"
             arithmetic = f"{word}: {rounding}(({size} + {before + after} - {extent}) / {s}) + 1 = {out}"
@@ -73,23 +72,24 @@ def _advice(
     dilation: tuple[int, int],
     pooling: bool,
 ) -> str:
-    """The smallest even padding that makes the window fit, where the rules allow one."""
+    """What to write instead: a smaller window, or the smallest even padding with which this one fits."""
+    if (x.height, x.width) == (1, 1):
+        return "drop this layer: one pixel is all that is left"
+    sizes = (x.height, x.width)
+    fitting = [min(k, (size - 1) // d + 1) for size, k, d in zip(sizes, kernel, dilation, strict=True)]
+    ways = ["drop this layer", f"take a window of at most {show_pair((fitting[0], fitting[1]))}"]
     need = [
-        max(0, -(-(d * (k - 1) + 1 - size) // 2))
-        for size, k, d in zip((x.height, x.width), kernel, dilation, strict=True)
+        max(0, -(-(d * (k - 1) + 1 - size) // 2)) for size, k, d in zip(sizes, kernel, dilation, strict=True)
     ]
-    if pooling and any(n > k // 2 for n, k in zip(need, kernel, strict=True)):
-        return f"drop this layer: a pooling window may reach at most half of it into the padding, and {x} is too small"
-    pad: Pads = (need[0], need[0], need[1], need[1])
-    p, q = (
-        output_size(size, k, stride=s, before=n, after=n, dilation=d, ceil=False)
-        for size, k, s, n, d in zip((x.height, x.width), kernel, stride, need, dilation, strict=True)
-    )
-    channels = f"x{x.channels}" if pooling else ""
-    result = f"[{p}x{q}{channels}]" if pooling else f"{p}x{q}"
-    return f"drop this layer, or use pad={show_pads(pad)} for {result}"
-
-
+    if not pooling or all(n <= k // 2 for n, k in zip(need, kernel, strict=True)):
+        pad: Pads = (need[0], need[0], need[1], need[1])
+        p, q = (
+            output_size(size, k, stride=s, before=n, after=n, dilation=d, ceil=False)
+            for size, k, s, n, d in zip(sizes, kernel, stride, need, dilation, strict=True)
+        )
+        made = f"[{p}x{q}x{x.channels}]" if pooling else f"{p}x{q} pixels"
+        ways.append(f"use pad={show_pads(pad)} for {made}")
+    return ", or ".join(ways)
 
 
 def explain_pixels(

@@ -12,152 +12,103 @@ from math import prod
 from typing import Any
 
 from cnndsl import syntax as ast
-from cnndsl.errors import CnnError, Diagnostic, Label, Span, did_you_mean, problem
+from cnndsl.errors import CnnError, Diagnostic, Label, Span, in_order
 from cnndsl.files import Program
 from cnndsl.ir import Graph, InputSpec, Node, TensorType, verify
 from cnndsl.ops import operations
-from cnndsl.ops.base import Op, ShapeError
+from cnndsl.ops.base import Op
 from cnndsl.ops.fields import show_value
-from cnndsl.ops.joins import ArmError
-from cnndsl.passes.bind import Callee, convert_arguments, pair_arguments
+from cnndsl.passes.bind import convert_arguments
 from cnndsl.passes.inputs import input_spec
-from cnndsl.passes.scope import Entry, Scope, Value, planned_labels
+from cnndsl.passes.ledger import MAX_LAYERS, MAX_STEPS, Ledger, StopError
+from cnndsl.passes.names import Names, call_span
+from cnndsl.passes.parameters import Parameters, block_parameters, check_settings, network_parameters
+from cnndsl.passes.scope import Entry, Scope, Value, no_label, planned_labels
+from cnndsl.passes.shapes import MAX_VALUES, Joined, Tensors, fits, infer, shape_dims, wrong_shape
 from cnndsl.passes.values import POISON, Evaluator
 
-MAX_LAYERS = 20_000
-MAX_STEPS = 100_000
-"""Elements visited while expanding: bounds `repeat` and blocks that make no layers."""
+__all__ = ["MAX_DEPTH", "MAX_LAYERS", "MAX_STEPS", "MAX_VALUES", "elaborate"]
+
 MAX_DEPTH = 60
 """Bodies within bodies, through blocks too; bounds Python's own recursion."""
-MAX_VALUES = 2**36
-"""Values of one tensor or weight: 256 GiB in fp32."""
-
-Settings = Mapping[str, Any]
 
 
-def elaborate(program: Program, network: ast.Definition, settings: Settings | None = None) -> Graph:
+
+def elaborate(program: Program, network: ast.Definition, settings: Mapping[str, Any] | None = None) -> Graph:
     """The graph of a network with its parameters set.
 
     Raises CnnError with all the mistakes found (E02xx, E03xx).
     """
-    return _Expander(program).run(network, dict(settings or {}))
-
-
-class _TooLargeError(Exception):
-    """The expansion passed a limit, which was reported."""
+    return _Expander(program, network).run(dict(settings or {}))
 
 
 class _Expander:
     """One expansion: the growing list of nodes and of mistakes."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, network: ast.Definition) -> None:
         self.program = program
+        self.network = network
         self.ops = operations()
-        self.nodes: list[Node] = []
-        self.outputs: list[tuple[str, str, Span]] = []
-        self.errors: dict[tuple[Any, ...], Diagnostic] = {}
-        self.calls: list[tuple[str, Label]] = []
-        self.producers: dict[str, Label] = {}
-        self.steps = 0
+        self.tensors = Tensors()
+        self.outputs: dict[str, tuple[str | None, Span]] = {}
+        self.ledger = Ledger()
+        self.unknown: set[Span] = set()
+        """Conditions and counts that have failed: the next pass of a repeat would only fail again."""
         self.depth = 0
 
     # --- running -----------------------------------------------------------------------------------
 
-    def run(self, network: ast.Definition, settings: dict[str, Any]) -> Graph:
-        parameters = self._network_parameters(network, settings)
-        self.network = network
-        scope = Scope("", None, planned_labels(network.body))
-        end: Value | None = None
+    def run(self, settings: dict[str, Any]) -> Graph:
+        """Expand the network."""
+        network, end = self.network, None
+        check_settings(network, settings)
+        parameters: dict[str, Any] = {}
         try:
-            end = self._body(network.body, None, scope, parameters)
-        except _TooLargeError:
+            self.names = Names(self.program, network, self.ledger.report)
+            parameters = network_parameters(network, settings, self.ledger.report)
+            end = self._body(network.body, None, Scope("", None, planned_labels(network.body)), parameters)
+        except StopError:
             pass
-        if end is None and not self.errors:
-            self._report(
-                Diagnostic(
-                    "E0307", f"network `{network.name}` has no input", network.name_span,
-                    help=("begin with: input image [224x224x3]",),
-                )
-            )
-        if self.errors:
-            raise CnnError(_in_order(self.errors.values()))
+        if end is None and not self.ledger.errors:
+            hint = ("begin with: input image [224x224x3]",)
+            self.ledger.report(Diagnostic("E0307", f"network `{network.name}` has no input", network.name_span, help=hint))
+        if self.ledger.errors:
+            raise CnnError(in_order(self.ledger.errors.values(), first=self.program.file.source))
         assert end is not None
         assert end.node is not None
-        outputs = (("main", end.node), *((name, node) for name, node, _ in self.outputs))
-        shown = tuple((k, v) for k, v in parameters.items() if v is not POISON)
-        return verify(Graph(network.name, tuple(self.nodes), outputs, shown))
-
-    def _network_parameters(self, network: ast.Definition, settings: dict[str, Any]) -> dict[str, Any]:
-        names = [p.name for p in network.parameters]
-        for name in settings:
-            if name not in names:
-                guess = did_you_mean(name, names)
-                takes = f"it takes {', '.join(f'`{n}`' for n in names)}" if names else "it takes no parameters"
-                hint = f"did you mean `{guess}`?" if guess else takes
-                raise problem("E0219", f"network `{network.name}` has no parameter `{name}`", help=(hint,))
-        values: dict[str, Any] = {}
-        for p in network.parameters:
-            if p.name in values:
-                self._report(Diagnostic("E0211", f"parameter `{p.name}` is declared twice", p.span))
-            elif p.name in settings:
-                values[p.name] = settings[p.name]
-            elif p.default is not None:
-                values[p.name] = Evaluator(dict(values), None, self._report).value(p.default)
-            else:
-                values[p.name] = POISON
-                self._report(
-                    Diagnostic(
-                        "E0203", f"network `{network.name}` needs `{p.name}`", p.span, "has no default",
-                        help=(f"give it from outside, --set {p.name}=..., or write a default: {p.name} = ...",),
-                    )
-                )
-        return values
-
-    def _report(self, d: Diagnostic) -> None:
-        """Keep a mistake, once for each place however often a loop or a block repeats it."""
-        assert d.span is not None
-        key = (d.code, id(d.span.source), d.span.start, d.span.end)
-        if key in self.errors:
-            return
-        called = tuple(label for _, label in reversed(self.calls[-3:]))
-        self.errors[key] = replace(d, labels=(*d.labels, *called)) if called else d
-
-    def _too_large(self, message: str, span: Span) -> _TooLargeError:
-        self._report(Diagnostic("E0218", message, span))
-        return _TooLargeError()
+        outputs = (("main", end.node), *((name, node) for name, (node, _) in self.outputs.items() if node is not None))
+        return verify(Graph(network.name, tuple(self.tensors.nodes.values()), outputs, tuple(parameters.items())))
 
     # --- bodies --------------------------------------------------------------------------------------
 
-    def _body(self, body: ast.Body, current: Value | None, scope: Scope, parameters: dict[str, Any]) -> Value | None:
+    def _body(self, body: ast.Body, current: Value | None, scope: Scope, parameters: Parameters) -> Value | None:
         """Expand a pipeline from the current tensor to its end. None means: no input yet."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            self._report(Diagnostic("E0108", f"bodies are nested more than {MAX_DEPTH} deep", body.span))
-            raise _TooLargeError
+            message = f"bodies and calls of blocks are nested more than {MAX_DEPTH} deep"
+            self.ledger.report(Diagnostic("E0108", message, body.span))
+            raise StopError
         for item in body.items:
-            self.steps += 1
-            if self.steps > MAX_STEPS or len(self.nodes) > MAX_LAYERS:
-                limit = f"{MAX_LAYERS:,} layers" if len(self.nodes) > MAX_LAYERS else f"{MAX_STEPS:,} steps"
-                raise self._too_large(f"the network is too large: more than {limit} when expanded", item.span)
+            self.ledger.spend(1, item.span)
             current = self._item(item, current, scope, parameters)
         self.depth -= 1
         return current
 
-    def _item(self, item: ast.Item, current: Value | None, scope: Scope, parameters: dict[str, Any]) -> Value | None:
+    def _item(self, item: ast.Item, current: Value | None, scope: Scope, parameters: Parameters) -> Value | None:
         if isinstance(item, ast.Input):
             return self._input(item, current, scope, parameters)
         if current is None:
-            current = self._without_input(item.span)
-        evaluator = Evaluator(parameters, current.type, self._report)
+            current = self._without_input(item)
+        evaluator = Evaluator(parameters, current.type, self.ledger.report)
         match item:
             case ast.Layer():
                 return self._layer(item, current, scope, evaluator)
             case ast.Shape():
                 return self._assert_shape(item, current, evaluator)
             case ast.Goto():
-                return self._lookup(item.target, scope) or Value(None, None, item.span)
+                return self._lookup(item.target, scope)
             case ast.Group():
-                return self._group(item, current, scope, parameters)
+                return self._labelled(item.label, item.body, current, scope, parameters)
             case ast.Repeat():
                 return self._repeat(item, current, scope, evaluator)
             case ast.If():
@@ -165,123 +116,70 @@ class _Expander:
             case ast.Output():
                 return self._output(item, current, scope, parameters)
 
-    def _without_input(self, span: Span) -> Value:
-        self._report(
-            Diagnostic(
-                "E0307", f"network `{self.network.name}` has no input before its first layer", span,
-                "nothing flows in here", help=("begin with: input image [224x224x3]",),
-            )
-        )
-        return Value(None, None, span)
+    def _without_input(self, item: ast.Item) -> Value:
+        is_known = isinstance(item, ast.Layer) and item.name_span in self.names.failed
+        if not is_known:
+            message = f"network `{self.network.name}` has no input before its first layer"
+            span = item.name_span if isinstance(item, ast.Layer) else item.span
+            hint = ("begin with: input image [224x224x3]",)
+            self.ledger.report(Diagnostic("E0307", message, span, "nothing flows in here", help=hint))
+        return Value(None, None, item.span)
 
-    def _input(self, item: ast.Input, current: Value | None, scope: Scope, parameters: dict[str, Any]) -> Value:
+    def _input(self, item: ast.Input, current: Value | None, scope: Scope, parameters: Parameters) -> Value:
         # Whatever this input's mistakes, what follows is checked against the declared shape as far as it is known.
-        if scope.prefix or self.calls or self.depth > 1:
-            self._report(
-                Diagnostic(
-                    "E0221", "`input` stands only in the body of a network, not in a block, arm or repeat",
-                    item.name_span,
-                )
-            )
+        if scope.prefix or self.ledger.calls or self.depth > 1:
+            message = "`input` stands only in the body of a network, not in a block, arm or repeat"
+            self.ledger.report(Diagnostic("E0221", message, item.name_span))
             return current or Value(None, None, item.span)
-        evaluator = Evaluator(parameters, None, self._report)
+        evaluator = Evaluator(parameters, None, self.ledger.report)
         type_ = self._input_type(item.shape, evaluator)
-        spec = input_spec(item, type_, evaluator) if type_ is not None else InputSpec()
+        bound = self.names.bound[item.name_span]
+        spec = input_spec(bound, type_, evaluator) if type_ is not None else InputSpec()
         name = self._name(ast.Label(item.name, item.name_span), "input", scope)
         value = Value(None, None, item.name_span)
         if type_ is not None:
             value = Value(name, type_, item.name_span)
-            self.nodes.append(Node(name, None, (), type_, item.span, spec=spec))
-            self.producers[name] = Label(item.name_span, f"is {type_}")
+            self._add(Node(name, None, (), type_, item.span, spec=spec), Label(item.name_span, f"is {type_}"))
         scope.entries[item.name] = Entry(value, item.name_span)
         return value
 
     def _input_type(self, shape: ast.Shape, evaluator: Evaluator) -> TensorType | None:
-        dims = self._dims(shape, evaluator)
+        dims = shape_dims(shape, evaluator)
         if dims is None:
             return None
-        if any(d is None for d in dims):
-            self._report(Diagnostic("E0308", "an input needs every size; `_` is for shape assertions", shape.span))
-            return None
         sizes = tuple(d for d in dims if d is not None)
+        if len(sizes) < len(dims):
+            self.ledger.report(Diagnostic("E0308", "an input needs every size; `_` is for shape assertions", shape.span))
+            return None
         if prod(sizes) > MAX_VALUES:
-            self._report(Diagnostic("E0218", f"an input of {prod(sizes):,} values is absurdly large", shape.span))
+            self.ledger.report(Diagnostic("E0218", f"an input of {prod(sizes):,} values is absurdly large", shape.span))
             return None
         return TensorType(sizes)
 
-    def _dims(self, shape: ast.Shape, evaluator: Evaluator) -> tuple[int | None, ...] | None:
-        """The sizes of a shape, None for ``_``; None for the whole when it is wrong (reported)."""
-        dims: list[int | None] = []
-        good = True
-        for expr in shape.dims:
-            match expr:
-                case ast.Dims(values):
-                    dims.extend(values)
-                    continue
-                case ast.Name("_"):
-                    dims.append(None)
-                    continue
-            value = evaluator.value(expr)
-            if value is POISON:
-                good = False
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                hint = ("`/` gives a number with a fraction; `//` divides whole numbers",)
-                self._report(
-                    Diagnostic(
-                        "E0205", f"a size must be a whole number, found {show_value(value)}", expr.span,
-                        help=hint if isinstance(value, float) else (),
-                    )
-                )
-                good = False
-                continue
-            dims.append(value)
-        if not good:
-            return None
-        if any(d is not None and d < 1 for d in dims):
-            self._report(Diagnostic("E0308", "a size must be at least 1", shape.span))
-            return None
-        if len(dims) not in {1, 3}:
-            self._report(
-                Diagnostic(
-                    "E0308", f"a shape has one or three sizes, found {len(dims)}", shape.span,
-                    help=("a feature map is [height x width x channels], a vector [features]; the batch is left out",),
-                )
-            )
-            return None
-        return tuple(dims)
-
     def _assert_shape(self, item: ast.Shape, current: Value, evaluator: Evaluator) -> Value:
-        dims = self._dims(item, evaluator)
+        self.ledger.spend_text(item.span)
+        dims = shape_dims(item, evaluator)
         if dims is None:
             return current
+        sizes = tuple(d for d in dims if d is not None)
         if current.type is None:
             # After a mistake, the author's own word is the best guess at what comes next.
-            sizes = tuple(d for d in dims if d is not None)
             known = len(sizes) == len(dims) and prod(sizes) <= MAX_VALUES
             return Value(None, TensorType(sizes), item.span) if known else current
-        found = current.type.shape
-        if len(found) == len(dims) and all(d is None or d == f for d, f in zip(dims, found, strict=True)):
+        if current.node is None or fits(dims, current.type):
             return current
-        self._report(self._wrong_shape(item, dims, current))
-        return current
+        if current.meant is not None and fits(dims, current.meant):
+            return current  # it would hold if the one before did
+        if not self.ledger.reported("E0301", item.span):
+            self.ledger.report(wrong_shape(item, dims, current, self.tensors))
+        if len(dims) != len(current.type.shape) or prod(sizes) > MAX_VALUES:
+            return replace(current, meant=None)
+        return replace(current, meant=TensorType(tuple(d or f for d, f in zip(dims, current.type.shape, strict=True))))
 
-    def _wrong_shape(self, item: ast.Shape, dims: tuple[int | None, ...], current: Value) -> Diagnostic:
-        assert current.type is not None
-        expected = "[" + "x".join("_" if d is None else str(d) for d in dims) + "]"
-        labels = (self.producers[current.node],) if current.node in self.producers else ()
-        node = next((n for n in reversed(self.nodes) if n.name == current.node), None)
-        notes: tuple[str, ...] = ()
-        if node is not None and node.op is not None:
-            types = tuple(t.type for name in node.inputs for t in self.nodes if t.name == name)
-            notes = node.op.explain(*types)
-        hints: tuple[str, ...] = ()
-        if len(dims) == 1 and current.type.is_map and dims[0] == current.type.size:
-            hints = ("`flatten` makes a vector of it",)
-        return Diagnostic(
-            "E0301", f"expected {expected}, found {current.type}", item.span, f"should be {current.type}", labels,
-            notes, hints,
-        )
+    def _add(self, node: Node, place: Label) -> None:
+        self.tensors.nodes[node.name] = node
+        self.tensors.places[node.name] = place
+        self.ledger.layers += 1
 
     # --- names and labels ----------------------------------------------------------------------------
 
@@ -293,78 +191,76 @@ class _Expander:
             short = scope.indexed(label.name)
             if short in scope.taken:
                 first = Label(scope.taken[short], "first used here")
-                self._report(
-                    Diagnostic("E0211", f"the label `{label.name}` is used twice", label.span, "again", (first,))
-                )
+                message = f"the label `{label.name}` is used twice"
+                self.ledger.report(Diagnostic("E0211", message, label.span, "used again", (first,)))
                 short = scope.automatic(f"{label.name}_")
         scope.taken[short] = label.span if label is not None else self.network.name_span
         return scope.prefix + short
 
-    def _enter(self, label: ast.Label, entry: Entry, scope: Scope) -> None:
-        scope.entries[label.name] = entry
+    def _enter(self, item: ast.Layer, name: str, entry: Entry, scope: Scope) -> None:
+        """Make a layer known by its label, or by its automatic name: that is what `summary` prints."""
+        if item.label is not None:
+            scope.entries[item.label.name] = entry
+            scope.entries[scope.indexed(item.label.name)] = entry
+        else:
+            scope.entries[name.removeprefix(scope.prefix)] = entry
 
-    def _lookup(self, reference: ast.Reference, scope: Scope) -> Value | None:
+    def _lookup(self, reference: ast.Reference, scope: Scope) -> Value:
         entry = scope.find(reference.path)
         if entry is not None:
             return entry.value
-        later = scope.later(reference.path)
-        if later is not None:
-            self._report(
-                Diagnostic(
-                    "E0210", f"`@{reference.path}` is used before it is computed", reference.span,
-                    labels=(Label(later, "computed here"),),
-                )
-            )
-            return None
-        visible = scope.visible()
-        guess = did_you_mean(reference.path, visible)
-        if guess is not None:
-            hints: tuple[str, ...] = (f"did you mean `@{guess}`?",)
-        elif "." in reference.path and scope.find(reference.path.split(".")[0]) is not None:
-            hints = (f"`{reference.path.split('.')[0]}` has no such layer inside",)
-        else:
-            hints = ("a label is written in front of a layer: conv1: conv(64, 3x3)",)
-        self._report(Diagnostic("E0209", f"there is no label `{reference.path}` here", reference.span, help=hints))
-        return None
+        if not self.ledger.reported("E0209", reference.span):
+            self.ledger.report(no_label(reference, scope))
+        return Value(None, None, reference.span)
 
     # --- structure -----------------------------------------------------------------------------------
 
-    def _group(self, item: ast.Group, current: Value, scope: Scope, parameters: dict[str, Any]) -> Value:
-        return self._labelled(item.label, item.body, current, scope, parameters)
-
     def _labelled(
-        self, label: ast.Label, body: ast.Body, current: Value, scope: Scope, parameters: dict[str, Any]
+        self, label: ast.Label, body: ast.Body, current: Value, scope: Scope, parameters: Parameters
     ) -> Value:
         """A body under a path of its own."""
         inside = Scope(self._name(label, "", scope) + ".", scope, planned_labels(body))
         end = self._body(body, current, inside, parameters)
         assert end is not None
-        scope.entries[label.name] = Entry(end, label.span, inside)
+        for name in {label.name, scope.indexed(label.name)}:
+            scope.entries[name] = Entry(end, label.span, inside)
         return end
 
     def _repeat(self, item: ast.Repeat, current: Value, scope: Scope, evaluator: Evaluator) -> Value:
-        count = evaluator.value(item.count)
-        if count is POISON:
+        count = self._count(item, evaluator)
+        if count is None:
+            self._forget(item, scope)
             return Value(None, None, item.span)
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        if item.label is not None:
+            return self._labelled_repeat(item, item.label, count, current, scope=scope, parameters=evaluator.parameters)
+        around = scope.passes
+        for number in range(count):
+            self.ledger.spend(1, item.span)
+            mistakes = len(self.ledger.errors)
+            scope.passes = (*around, number)
+            current = self._body(item.body, current, scope, evaluator.parameters) or current
+            if len(self.ledger.errors) > mistakes:
+                # The passes to come would fail at the same places.
+                current = Value(None, None, item.span)
+                break
+        scope.passes = around
+        return current
+
+    def _count(self, item: ast.Repeat, evaluator: Evaluator) -> int | None:
+        if item.count.span in self.unknown:
+            return None
+        self.ledger.spend_text(item.count.span)
+        count = evaluator.value(item.count)
+        if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_STEPS:
+            return count
+        self.unknown.add(item.count.span)
+        if count is not POISON:
+            if isinstance(count, int) and not isinstance(count, bool) and count > MAX_STEPS:
+                raise self.ledger.too_large(f"`repeat {count}` is more than {MAX_STEPS:,} passes", item.count.span)
             code = "E0206" if isinstance(count, int) and not isinstance(count, bool) else "E0205"
             message = f"`repeat` needs a whole number of at least 0, found {show_value(count)}"
-            self._report(Diagnostic(code, message, item.count.span))
-            return Value(None, None, item.span)
-        if count > MAX_STEPS:
-            raise self._too_large(f"`repeat {count}` is more than {MAX_STEPS:,} passes", item.count.span)
-        parameters = dict(evaluator.parameters)
-        if item.label is None:
-            around = scope.passes
-            for number in range(count):
-                self.steps += 1
-                scope.passes = (*around, number)
-                current = self._body(item.body, current, scope, parameters) or current
-                if self.steps > MAX_STEPS:
-                    raise self._too_large(f"the network is too large: more than {MAX_STEPS:,} steps", item.span)
-            scope.passes = around
-            return current
-        return self._labelled_repeat(item, item.label, count, current, scope=scope, parameters=parameters)
+            self.ledger.report(Diagnostic(code, message, item.count.span))
+        return None
 
     def _labelled_repeat(
         self,
@@ -374,238 +270,153 @@ class _Expander:
         current: Value,
         *,
         scope: Scope,
-        parameters: dict[str, Any],
+        parameters: Parameters,
     ) -> Value:
         """``label: repeat n``: pass i lives under ``label.i``; a lone unlabelled layer is itself called so."""
         outer = Scope(self._name(label, "", scope) + ".", scope, {})
         layers = [i for i in item.body.items if not isinstance(i, ast.Shape)]
         alone = len(layers) == 1 and isinstance(layers[0], ast.Layer) and layers[0].label is None
         for number in range(count):
-            self.steps += 1
-            if self.steps > MAX_STEPS:
-                raise self._too_large(f"the network is too large: more than {MAX_STEPS:,} steps", item.span)
+            self.ledger.spend(1, item.span)
+            mistakes = len(self.ledger.errors)
             index = ast.Label(str(number), label.span)
             if alone:
-                named = tuple(
-                    replace(i, label=index) if isinstance(i, ast.Layer) else i for i in item.body.items
-                )
+                named = tuple(replace(i, label=index) if isinstance(i, ast.Layer) else i for i in item.body.items)
                 current = self._body(replace(item.body, items=named), current, outer, parameters) or current
             else:
                 current = self._labelled(index, item.body, current, outer, parameters)
-        scope.entries[label.name] = Entry(current, label.span, outer)
+            if len(self.ledger.errors) > mistakes:
+                current = Value(None, None, item.span)
+                break
+        # After a mistake nothing is known to be inside, rather than a part.
+        scope.entries[label.name] = Entry(current, label.span, outer if current.type is not None else None)
         return current
 
     def _if(self, item: ast.If, current: Value, scope: Scope, evaluator: Evaluator) -> Value:
+        if item.condition.span in self.unknown:
+            return Value(None, None, item.span)
+        self.ledger.spend_text(item.condition.span)
         condition = evaluator.boolean(item.condition)
         if not isinstance(condition, bool):
+            self.unknown.add(item.condition.span)
+            self._forget(item, scope)
             return Value(None, None, item.span)
         body = item.then if condition else item.otherwise
         if body is None:
             return current
-        return self._body(body, current, scope, dict(evaluator.parameters)) or current
+        return self._body(body, current, scope, evaluator.parameters) or current
 
-    def _output(self, item: ast.Output, current: Value, scope: Scope, parameters: dict[str, Any]) -> Value:
+    def _forget(self, item: ast.Item, scope: Scope) -> None:
+        """Make the labels of what cannot be expanded known as unknown, so that references to them are no mistakes."""
+        for label, span in planned_labels(ast.Body((item,), item.span)).items():
+            scope.entries.setdefault(label, Entry(Value(None, None, span), span))
+
+    def _output(self, item: ast.Output, current: Value, scope: Scope, parameters: Parameters) -> Value:
         label = ast.Label(item.name, item.name_span)
-        first = next((span for name, _, span in self.outputs if name == item.name), None)
+        first = self.outputs.get(item.name)
         if first is not None or item.name == "main":
-            labels = (Label(first, "first used here"),) if first is not None else ()
-            why = "is the name of the last layer's output" if first is None else "is used twice"
-            self._report(Diagnostic("E0211", f"the output name `{item.name}` {why}", item.name_span, "", labels))
+            labels = (Label(first[1], "first used here"),) if first is not None else ()
+            why = "belongs to the network's last layer" if first is None else "is used twice"
+            self.ledger.report(Diagnostic("E0211", f"the output name `{item.name}` {why}", item.name_span, "", labels))
             label = ast.Label(f"{item.name}_", item.name_span)
         end = self._labelled(label, item.body, current, scope, parameters)
-        if end.node is not None:
-            self.outputs.append((item.name, end.node, item.name_span))
+        self.outputs.setdefault(item.name, (end.node, item.name_span))
         return current
 
     # --- layers --------------------------------------------------------------------------------------
 
     def _layer(self, item: ast.Layer, current: Value, scope: Scope, evaluator: Evaluator) -> Value:
-        op = self.ops.get(item.name)
         block = self.program.blocks.get(item.name)
-        if op is not None and block is None:
-            return self._operation(item, op, current, scope, evaluator)
+        op = self.ops.get(item.name) if block is None else None
+        if item.name_span in self.names.failed:
+            return self._failed(item, scope, evaluator)
+        self.ledger.spend_text(call_span(item))
         if block is not None:
             return self._call(item, block, current, scope, evaluator)
-        names = [*self.ops, *self.program.blocks]
-        guess = did_you_mean(item.name, names) or _OTHER_NAMES.get(item.name.lower())
-        if guess is None and item.name in self.program.networks:
-            hint = f"`{item.name}` is a network; only blocks can stand inside another body"
-        else:
-            hint = f"did you mean `{guess}`?" if guess else "`cnndsl explain E0201` lists the layers"
-        self._report(Diagnostic("E0201", f"unknown layer `{item.name}`", item.name_span, help=(hint,)))
+        assert op is not None, "unknown layers have failed before"
+        return self._operation(item, op, current, scope, evaluator)
+
+    def _failed(self, item: ast.Layer, scope: Scope, evaluator: Evaluator) -> Value:
+        """A layer whose mistake was reported: its output is unknown, and so is what its name refers to.
+
+        The values of the arguments that are known are looked at all the same.
+        """
         value = Value(None, None, item.name_span)
+        bound = self.names.bound.get(item.name_span)
+        if bound is not None and item.name not in self.program.blocks:
+            convert_arguments(self.names.declared[item.name], bound, evaluator, title=item.name)
+        known = item.name in self.ops or item.name in self.program.blocks
+        base = item.name if known else self.names.guess(item.name) or item.name
         if item.label is not None:
-            scope.taken[scope.indexed(item.label.name)] = item.label.span
-            scope.entries[item.label.name] = Entry(value, item.label.span)
+            scope.taken.setdefault(scope.indexed(item.label.name), item.label.span)
+            self._enter(item, "", Entry(value, item.name_span), scope)
+        else:
+            self._enter(item, self._name(None, base, scope), Entry(value, item.name_span), scope)
+        for arm in item.arms or ():
+            for label, span in planned_labels(ast.Body((replace(item, arms=(arm,)),), item.span)).items():
+                scope.entries.setdefault(label, Entry(Value(None, None, span), span))
         return value
 
-    def _operation(
-        self, item: ast.Layer, cls: type[Op], current: Value, scope: Scope, evaluator: Evaluator
-    ) -> Value:
+    def _operation(self, item: ast.Layer, cls: type[Op], current: Value, scope: Scope, evaluator: Evaluator) -> Value:
         name = self._name(item.label, cls.name, scope)
-        span = item.name_span if item.arms is not None else item.span
         where = item.label.span if item.label is not None else item.name_span
-        inputs = [current]
-        arguments = item.arguments
+        span = call_span(item)
+        inputs: list[Joined] = [(current, None)]
         if cls.joins:
             inputs = self._join_inputs(item, current, scope, evaluator)
-            arguments = tuple(a for a in arguments if not isinstance(a.value, ast.Reference) or a.name is not None)
-        elif item.arms is not None:
-            self._report(Diagnostic("E0220", f"{item.name} takes no arms", span))
-        declared = cls.arguments()
-        usage = cls.example if cls.example != cls.name else ""
-        callee = Callee(
-            cls.name, tuple(a.name for a in declared), frozenset(a.name for a in declared if a.required), usage=usage
-        )
-        bound = pair_arguments(callee, arguments, span, report=self._report)
-        values = None
-        if bound is not None:
-            values = convert_arguments(declared, bound, evaluator, title=cls.name)
-        type_, op = None, None
-        if values is not None:
-            op = cls(**values)
-            type_, op = self._infer(op, inputs, span)
-        value = Value(None, type_, where)
-        if op is not None and type_ is not None and all(i.node is not None for i in inputs):
-            value = Value(name, type_, where)
-            reads = tuple(i.node for i in inputs if i.node is not None)
-            calls = tuple(label.span for _, label in self.calls)
-            self.nodes.append(Node(name, op, reads, type_, span, calls))
-            self.producers[name] = Label(where, f"makes {type_}")
-        # Automatic names can be referred to as well: they are what `summary` prints.
-        short = item.label.name if item.label is not None else name.removeprefix(scope.prefix)
-        scope.entries[short] = Entry(value, where)
+        declared, bound = self.names.declared[cls.name], self.names.bound[item.name_span]
+        values, good = convert_arguments(declared, bound, evaluator, title=cls.name)
+        value, op = Value(None, None, where), None
+        if good:
+            found, op = infer(cls(**values), inputs, span, tensors=self.tensors, ledger=self.ledger)
+            value = replace(found, span=where)
+        if op is None:
+            self.names.failed.add(item.name_span)
+        reads = tuple(i.node for i, _ in inputs if i.node is not None)
+        type_ = value.type
+        if op is not None and type_ is not None and len(reads) == len(inputs):
+            value = replace(value, node=name)
+            calls = tuple(label.span for _, label in self.ledger.calls)
+            self._add(Node(name, op, reads, type_, span, calls), Label(where, f"makes {type_}"))
+        self._enter(item, name, Entry(value, where), scope)
         return value
 
-    def _infer(self, op: Op, inputs: list[Value], span: Span) -> tuple[TensorType | None, Op | None]:
-        types = [i.type for i in inputs]
-        known = [t for t in types if t is not None]
-        if len(known) < len(types):
-            return self._guess_type(op), op
-        try:
-            op = op.resolve(*known)
-            type_ = op.infer(*known)
-        except ShapeError as error:
-            blamed = inputs if not isinstance(error, ArmError) else [inputs[i] for i in error.pair]
-            labels = tuple(self.producers[i.node] for i in blamed if i.node is not None)
-            self._report(
-                Diagnostic(error.code, str(error), span, error.arithmetic, tuple(dict.fromkeys(labels)), help=error.help)
-            )
-            return None, None
-        largest = max([type_.size, *(w.size for w in op.weights(*known))])
-        if largest > MAX_VALUES:
-            message = f"{op.name} needs a tensor of {largest:,} values; at most {MAX_VALUES:,}"
-            raise self._too_large(message, span)
-        return type_, op
-
-    @staticmethod
-    def _guess_type(op: Op) -> TensorType | None:
-        """The output's type where it does not depend on the input's."""
-        units = getattr(op, "units", None)
-        return TensorType((units,)) if isinstance(units, int) else None
-
-    def _join_inputs(self, item: ast.Layer, current: Value, scope: Scope, evaluator: Evaluator) -> list[Value]:
+    def _join_inputs(
+        self, item: ast.Layer, current: Value, scope: Scope, evaluator: Evaluator
+    ) -> list[Joined]:
         """What a join joins: its arms' ends, or the current tensor; then the references."""
-        inputs: list[Value] = []
-        parameters = dict(evaluator.parameters)
+        inputs: list[Joined] = []
         for arm in item.arms or ():
             if arm.label is None:
-                end = self._body(arm.body, current, scope, parameters)
+                end = self._body(arm.body, current, scope, evaluator.parameters)
             else:
-                end = self._labelled(arm.label, arm.body, current, scope, parameters)
+                end = self._labelled(arm.label, arm.body, current, scope, evaluator.parameters)
             assert end is not None
-            inputs.append(end)
+            inputs.append((end, arm))
         if not inputs:
-            inputs.append(current)
+            inputs.append((current, None))
         for argument in item.arguments:
             if argument.name is None and isinstance(argument.value, ast.Reference):
-                inputs.append(self._lookup(argument.value, scope) or Value(None, None, argument.span))
+                inputs.append((self._lookup(argument.value, scope), None))
         if len(inputs) < 2:
             hint = f"write {item.name} {{ {{ ... }} {{ ... }} }} with arms, or {item.name}(@label)"
-            self._report(Diagnostic("E0220", f"{item.name} joins at least two tensors", item.name_span, help=(hint,)))
-            inputs.append(Value(None, None, item.span))
+            self.ledger.report(Diagnostic("E0220", f"{item.name} joins at least two tensors", item.name_span, help=(hint,)))
+            inputs.append((Value(None, None, item.span), None))
         return inputs
 
     # --- blocks --------------------------------------------------------------------------------------
 
-    def _call(
-        self, item: ast.Layer, block: ast.Definition, current: Value, scope: Scope, evaluator: Evaluator
-    ) -> Value:
-        title = f"block `{block.name}`"
-        if any(name == block.name for name, _ in self.calls):
-            chain = " -> ".join([*(name for name, _ in self.calls), block.name])
-            self._report(
-                Diagnostic("E0217", f"{title} calls itself", item.name_span, chain, help=("use `repeat`",))
-            )
-            return Value(None, None, item.span)
-        if item.arms is not None:
-            self._report(Diagnostic("E0220", f"{title} takes no arms", item.name_span))
+    def _call(self, item: ast.Layer, block: ast.Definition, current: Value, scope: Scope, evaluator: Evaluator) -> Value:
         name = self._name(item.label, block.name, scope)
-        names = tuple(p.name for p in block.parameters)
-        required = frozenset(p.name for p in block.parameters if p.default is None)
-        usage = f"{block.name}({', '.join(n if n in required else f'{n}=...' for n in names)})" if names else ""
-        callee = Callee(title, names, required, block.name_span, usage)
-        bound = pair_arguments(callee, item.arguments, item.span, report=self._report)
-        end: Value | None = Value(None, None, item.name_span)
-        inside = Scope(name + ".", None, planned_labels(block.body))
-        if bound is not None:
-            parameters = self._block_parameters(block, bound, evaluator)
-            shown = ", ".join(f"{k} = {show_value(v)}" for k, v in parameters.items() if v is not POISON)
-            label = Label(item.span, f"in this call of {block.name}" + (f": {shown}" if shown else ""))
-            self.calls.append((block.name, label))
-            end = self._body(block.body, current, inside, parameters)
-            self.calls.pop()
+        inside = Scope(name + ".", None, planned_labels(block.body), caller=scope)
+        self.ledger.spend_text(Span(block.name_span.source, block.name_span.start, block.body.span.start))
+        parameters = block_parameters(block, self.names.bound[item.name_span], evaluator)
+        shown = [f"{k} = {show_value(v)}" for k, v in parameters.items() if v is not POISON]
+        values = f": {', '.join([*shown[:6], *['...'][: len(shown) - 6]])}" if shown else ""
+        label = Label(call_span(item), f"in this call of {block.name}{values}")
+        self.ledger.calls.append((block.name, label))
+        end = self._body(block.body, current, inside, parameters)
+        self.ledger.calls.pop()
         assert end is not None
-        short = item.label.name if item.label is not None else name.removeprefix(scope.prefix)
-        scope.entries[short] = Entry(end, item.name_span, inside)
+        self._enter(item, name, Entry(end, item.name_span, inside), scope)
         return end
-
-    def _block_parameters(
-        self, block: ast.Definition, bound: Mapping[str, ast.Argument], evaluator: Evaluator
-    ) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for p in block.parameters:
-            if p.name in values:
-                self._report(Diagnostic("E0211", f"parameter `{p.name}` is declared twice", p.span))
-            elif p.name in bound:
-                # `pad=same` passes through a block's parameter to the layer that knows the word.
-                words = ("same",)
-                local = Evaluator(evaluator.parameters, evaluator.current, evaluator.report, words)
-                values[p.name] = local.value(bound[p.name].value)
-            else:
-                assert p.default is not None
-                values[p.name] = Evaluator(dict(values), evaluator.current, self._report, ("same",)).value(p.default)
-        return values
-
-
-def _in_order(diagnostics: Any) -> list[Diagnostic]:
-    """File by file, in the order of the text."""
-    order: dict[int, int] = {}
-    for d in diagnostics:
-        order.setdefault(id(d.span.source), len(order))
-    return sorted(diagnostics, key=lambda d: (order[id(d.span.source)], d.span.start, d.span.end))
-
-
-_OTHER_NAMES = {
-    "conv2d": "conv",
-    "convolution": "conv",
-    "convolutional": "conv",
-    "linear": "dense",
-    "fc": "dense",
-    "fullyconnected": "dense",
-    "innerproduct": "dense",
-    "connected": "dense",
-    "bn": "batchnorm",
-    "batchnorm2d": "batchnorm",
-    "maxpool2d": "maxpool",
-    "avgpool2d": "avgpool",
-    "pool": "maxpool",
-    "swish": "silu",
-    "sum": "add",
-    "shortcut": "add",
-    "cat": "concat",
-    "route": "concat",
-    "localresponsenorm": "lrn",
-    "gap": "globalavgpool",
-}
-"""What other frameworks call a layer."""

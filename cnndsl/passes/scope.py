@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cnndsl import syntax as ast
-from cnndsl.errors import Span
+from cnndsl.errors import Diagnostic, Label, Span, did_you_mean, listed
 from cnndsl.ir import TensorType
 
 
@@ -15,11 +15,14 @@ class Value:
     """A tensor while the network is being expanded.
 
     `type` is None when an earlier error left it unknown, and `node` when no node computes it for that reason.
+    After an assertion that did not hold, `meant` is what the tensor would be if it had: what only follows from
+    the first mistake is no second one.
     """
 
     node: str | None
     type: TensorType | None
     span: Span
+    meant: TensorType | None = None
 
 
 @dataclass
@@ -29,6 +32,19 @@ class Entry:
     value: Value
     span: Span
     inside: Scope | None = None
+
+    def find(self, parts: Sequence[str]) -> Entry | None:
+        """The entry of a path inside this one; itself for the empty path."""
+        if not parts:
+            return self
+        if self.inside is None:
+            # After an earlier mistake it is unknown what is inside, and every name is good.
+            return self if self.value.node is None else None
+        for length in range(len(parts), 0, -1):
+            entry = self.inside.entries.get(".".join(parts[:length]))
+            if entry is not None:
+                return entry.find(parts[length:])
+        return None
 
 
 @dataclass
@@ -45,6 +61,8 @@ class Scope:
     entries: dict[str, Entry] = field(default_factory=dict)
     taken: dict[str, Span] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    caller: Scope | None = None
+    """Where the block that this scope belongs to is called; its labels are named in messages only."""
     passes: tuple[int, ...] = ()
     """Numbers of the unlabelled repeats' passes that are being expanded; they follow labels as indices."""
 
@@ -71,17 +89,22 @@ class Scope:
 
     def find(self, path: str) -> Entry | None:
         """The entry of ``label`` or ``group.label``."""
-        first, *rest = path.split(".")
+        parts = path.split(".")
         scope: Scope | None = self
-        entry: Entry | None = None
-        while scope is not None and entry is None:
-            entry = scope.entries.get(first)
+        while scope is not None:
+            for length in range(len(parts), 0, -1):  # the longest first: a pass of a repeat is `conv.1`
+                entry = scope.entries.get(".".join(parts[:length]))
+                if entry is not None:
+                    return entry.find(parts[length:])
             scope = scope.outer
-        for name in rest:
-            if entry is None or entry.inside is None:
-                return None
-            entry = entry.inside.entries.get(name)
-        return entry
+        return None
+
+    def called_from(self) -> Scope | None:
+        """Where the block around this scope is called."""
+        scope: Scope | None = self
+        while scope is not None and scope.caller is None:
+            scope = scope.outer
+        return scope.caller if scope is not None else None
 
     def later(self, path: str) -> Span | None:
         """Where a label that has not been reached yet stands."""
@@ -91,6 +114,43 @@ class Scope:
                 return scope.planned[path]
             scope = scope.outer
         return None
+
+
+def no_label(reference: ast.Reference, scope: Scope) -> Diagnostic:
+    """The error about a reference to a label that is not there (E0209), or not yet (E0210)."""
+    path = reference.path
+    later = scope.later(path.split(".")[0])
+    if later is not None:
+        label = Label(later, "computed here")
+        hint = "a layer can read what stands above it"
+        message = f"`@{path}` is used before it is computed"
+        return Diagnostic("E0210", message, reference.span, labels=(label,), help=(hint,))
+    hint = _inside_hint(path, scope) or _label_hint(path, scope)
+    return Diagnostic("E0209", f"there is no label `{path}` here", reference.span, help=(hint,))
+
+
+def _inside_hint(path: str, scope: Scope) -> str | None:
+    """Help for ``@group.label`` where there is such a group."""
+    first, _, rest = path.partition(".")
+    group = scope.find(first) if rest else None
+    if group is None:
+        return None
+    if group.inside is None:
+        return f"`{first}` is one layer: write @{first}"
+    guess = did_you_mean(rest, group.inside.entries)
+    if guess is not None:
+        return f"did you mean `@{first}.{guess}`?"
+    return f"`{first}` holds {listed([f'`{name}`' for name in group.inside.entries])}"
+
+
+def _label_hint(path: str, scope: Scope) -> str:
+    guess = did_you_mean(path, scope.visible())
+    if guess is not None:
+        return f"did you mean `@{guess}`?"
+    caller = scope.called_from()
+    if caller is not None and caller.find(path) is not None:
+        return "a block sees its own labels only: join where the block is called"
+    return "a label is written in front of a layer: conv1: conv(64, 3x3)"
 
 
 def planned_labels(body: ast.Body) -> dict[str, Span]:
@@ -120,7 +180,5 @@ def _labels(items: Sequence[ast.Item]) -> Iterator[ast.Label]:
                 yield from _labels(item.then.items)
                 if item.otherwise is not None:
                     yield from _labels(item.otherwise.items)
-            case ast.Output():
-                yield ast.Label(item.name, item.name_span)
-            case ast.Input():
+            case ast.Output() | ast.Input():
                 yield ast.Label(item.name, item.name_span)

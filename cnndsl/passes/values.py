@@ -7,12 +7,12 @@ becomes POISON, and whatever depends on POISON is POISON without a further repor
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cnndsl import syntax as ast
-from cnndsl.errors import Diagnostic, did_you_mean
+from cnndsl.errors import Diagnostic, Span, did_you_mean, listed
 from cnndsl.ir import TensorType
 from cnndsl.ops.fields import kind_of, show_value
 
@@ -64,12 +64,11 @@ class Evaluator:
                 return value
             case ast.Dims(values):
                 return self._dims(expr, values)
-            case ast.Name(name, span):
+            case ast.Name(name):
                 if name in self.parameters:
                     return self.parameters[name]
-                if name in self.words:
-                    return name
-                return self._unknown_name(name, span)
+                # What is unknown was reported before anything was expanded, by `cnndsl.passes.names`.
+                return name if name in self.words else POISON
             case ast.Field():
                 return self._field(expr)
             case ast.Reference(path, span):
@@ -104,29 +103,8 @@ class Evaluator:
             return self._fail("E0205", "`_` stands for any size only in a shape assertion", expr.span)
         return values
 
-    def _unknown_name(self, name: str, span: Any) -> Poison:
-        if name == "in":
-            return self._fail("E0208", "`in` needs a field", span, hint=f"write in.{', in.'.join(IN_FIELDS)}")
-        guess = did_you_mean(name, [*self.parameters, *self.words])
-        if guess is not None:
-            hint = f"did you mean `{guess}`?"
-        elif self.parameters:
-            hint = f"the parameters here are {', '.join(f'`{p}`' for p in self.parameters)}"
-        else:
-            hint = "there are no parameters here; they are declared behind the name: network Net(classes = 1000)"
-        return self._fail("E0208", f"unknown name `{name}`", span, hint=hint)
-
     def _field(self, expr: ast.Field) -> Any:
-        if expr.owner != "in":
-            return self._fail(
-                "E0208", f"`{expr.owner}` has no fields", expr.span,
-                hint=f"the current tensor is `in`: in.{', in.'.join(IN_FIELDS)}",
-            )
-        if expr.name not in IN_FIELDS:
-            guess = did_you_mean(expr.name, IN_FIELDS)
-            hint = f"did you mean `in.{guess}`?" if guess else f"there are in.{', in.'.join(IN_FIELDS)}"
-            return self._fail("E0208", f"a tensor has no field `{expr.name}`", expr.span, hint=hint)
-        if self.current is None:
+        if self.current is None or expr.owner != "in" or expr.name not in IN_FIELDS:
             return POISON
         if expr.name == "features":
             return self.current.size
@@ -153,13 +131,15 @@ class Evaluator:
         first_operator = expr.rest[0][0] if expr.rest else ""
         if first_operator in {"and", "or"}:
             return self._logic(expr, first_operator)
-        left = self.value(expr.first)
+        left, span = self.value(expr.first), expr.first.span
         for symbol, operand in expr.rest:
             right = self.value(operand)
+            whole = span.to(operand.span)
             if left is POISON or right is POISON:
                 left = POISON
-                continue
-            left = self._apply(symbol, left, right, expr)
+            else:
+                left = self._apply(symbol, (left, span), (right, operand.span), whole)
+            span = whole
         return left
 
     def _logic(self, expr: ast.Binary, word: str) -> bool | Poison:
@@ -174,20 +154,64 @@ class Evaluator:
                 return value  # the rest is not evaluated, as in every language with these words
         return word == "and"
 
-    def _apply(self, symbol: str, left: Any, right: Any, expr: ast.Binary) -> Any:
+    def _apply(self, symbol: str, first: tuple[Any, Span], second: tuple[Any, Span], whole: Span) -> Any:
+        left, right = first[0], second[0]
         if symbol in {"==", "!="}:
-            return (left == right) == (symbol == "==")
-        for value in (left, right):
+            # In Python true is 1; here it is not.
+            same = left == right and isinstance(left, bool) == isinstance(right, bool)
+            return same == (symbol == "==")
+        for value, span in (first, second):
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                return self._fail("E0212", f"`{symbol}` needs numbers, found {kind_of(value)}", expr.span)
+                return self._fail("E0212", f"`{symbol}` needs numbers, found {kind_of(value)}", span)
         if symbol in _ORDER:
             return _ORDER[symbol](left, right)
         if symbol in {"/", "//", "%"} and right == 0:
-            return self._fail("E0212", f"division by zero: {show_value(left)} {symbol} {show_value(right)}", expr.span)
+            return self._fail("E0212", f"division by zero: {show_value(left)} {symbol} {show_value(right)}", whole)
         try:
             result = _ARITHMETIC[symbol](left, right)
         except OverflowError:
             result = float("inf")
         if not abs(result) <= MAX_NUMBER:
-            return self._fail("E0218", f"the result of `{symbol}` is absurdly large", expr.span)
+            return self._fail("E0218", f"the result of `{symbol}` is absurdly large", whole)
         return result
+
+
+def unknown_name(
+    name: str, span: Span, parameters: Iterable[str], words: Sequence[str], *, shape: bool = False
+) -> Diagnostic:
+    """The error about a name that is no parameter. `shape` tells that a size was wanted."""
+    known = list(parameters)
+    guess = did_you_mean(name, [*known, *words])
+    parts = name.split("x")
+    if name == "in":
+        hint = f"write {listed([f'in.{field}' for field in IN_FIELDS], last='or')}"
+    elif name.lower() in _BOOLEANS:
+        hint = f"write `{_BOOLEANS[name.lower()]}`"
+    elif len(parts) > 1 and all(part.isdigit() or part in known for part in parts):
+        hint = f"write {'[' if shape else '('}{', '.join(parts)}{']' if shape else ')'}"
+    elif guess is not None:
+        hint = f"did you mean `{guess}`?"
+    elif shape:
+        hint = "sizes are numbers, [224x224x3], or expressions of parameters, [size, size, 3]"
+    elif known:
+        hint = f"the parameters here are {listed([f'`{p}`' for p in known])}"
+    else:
+        hint = "there are no parameters here; they are declared behind the name: network Net(classes = 1000)"
+    return Diagnostic("E0208", f"unknown name `{name}`", span, help=(hint,))
+
+
+_BOOLEANS = {
+    "true": "true", "yes": "true", "on": "true",
+    "false": "false", "no": "false", "off": "false", "none": "false", "null": "false",
+}
+
+
+def unknown_field(expr: ast.Field) -> Diagnostic:
+    """The error about ``in.size`` and its like."""
+    fields = f"in.{', in.'.join(IN_FIELDS)}"
+    if expr.owner != "in":
+        hint = f"the current tensor is `in`: {fields}"
+        return Diagnostic("E0208", f"`{expr.owner}` has no fields", expr.span, help=(hint,))
+    guess = did_you_mean(expr.name, IN_FIELDS) or {"c": "channels", "h": "height", "w": "width"}.get(expr.name.lower())
+    hint = f"did you mean `in.{guess}`?" if guess else f"there are {fields}"
+    return Diagnostic("E0208", f"a tensor has no field `{expr.name}`", expr.span, help=(hint,))
