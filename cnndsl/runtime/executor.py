@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -193,9 +195,20 @@ class Network(parameters.Path):
             weights = self._weights()
         # A view can be negative without a value having been touched; kernels read what lies in memory.
         tensors = tuple(x.detach().resolve_neg() for x in inputs)
-        with torch.cuda.device(self._device) if self._device.type == "cuda" else _LOCK:
+        with self._running():
             result = module.forward(tensors, weights, progress)
         return result if keep else (result, {})
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """What must hold around launches."""
+        if self._device.type == "cuda":
+            with torch.cuda.device(self._device):
+                yield
+        else:
+            # NaN and infinity are values like others on a GPU, and so in the interpreter, which is made of NumPy.
+            with _LOCK, np.errstate(all="ignore"):
+                yield
 
     def _empty(self) -> dict[str, torch.Tensor]:
         return {

@@ -1,0 +1,452 @@
+"""The memory plan, by running the emitted code on tags instead of numbers.
+
+Every value's elements have tags of their own. In place of the kernels stands a double that reads the operands where the
+launch says they lie, asserts that the tags of the right values are there, and writes those of its result. So a buffer
+that is overwritten too early, a slice at the wrong channel or a wrong stride is seen, for hundreds of networks a second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from networks import Example, networks
+
+from cnndsl.codegen.emit import network_source
+from cnndsl.files import choose_network, load_text
+from cnndsl.ir import Graph
+from cnndsl.ops.binding import Launch
+from cnndsl.ops.joins import Concat
+from cnndsl.ops.reshape import Flatten
+from cnndsl.passes import plan as planning
+from cnndsl.passes.elaborate import elaborate
+from cnndsl.passes.fuse import Groups, fuse
+from cnndsl.passes.plan import Plan, Step
+from cnndsl.passes.simplify import simplify
+from cnndsl.targets import get
+
+BATCH = 2
+EMPTY = -1
+
+
+def plan_of(text: str, *, keep: bool = False) -> Plan:
+    program = load_text(text)
+    graph = elaborate(program, choose_network(program, None))
+    # Through the module, so that a test can put something wrong into it.
+    return planning.plan(fuse(simplify(graph)), target=get("sm_90"), dtype="fp16", keep=keep)
+
+
+class Tags:
+    """A tag for every element of every value, as tensors [n, H, W, C]."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.known: dict[str, torch.Tensor] = {}
+        self.next = 0
+
+    def fresh(self, name: str) -> torch.Tensor:
+        type_ = self.graph.by_name[name].type
+        self.next += 1
+        first = self.next * 2**40
+        shape = BATCH, type_.height, type_.width, type_.channels
+        return torch.arange(first, first + BATCH * type_.size).reshape(shape)
+
+    def of(self, name: str) -> torch.Tensor:
+        """A concat's tags are those of its arms: who wrote them does not matter."""
+        if name not in self.known:
+            node = self.graph.by_name[name]
+            if isinstance(node.op, Concat):
+                self.known[name] = torch.cat([self.of(i) for i in node.inputs], 3)
+            elif isinstance(node.op, Flatten) and self.of(node.inputs[0]).shape[1:3] == (1, 1):
+                self.known[name] = self.of(node.inputs[0])
+            else:
+                self.known[name] = self.fresh(name)
+        return self.known[name]
+
+
+class Double:
+    """Stands for all kernels of a plan, launch after launch in its order."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.tags = Tags(plan.graph)
+        self.launches = iter([(step, launch) for step in plan.steps for launch in step.launches])
+        self.waiting: list[str] = []
+        self.partial: torch.Tensor | None = None
+
+    def __getitem__(self, grid: Any) -> Callable[..., None]:
+        return self.launch
+
+    def launch(self, **arguments: Any) -> None:
+        step, launch = next(self.launches)
+        assert not arguments["INDEX64"]
+        assert arguments["n"] == BATCH
+        if launch is step.launches[0]:
+            self.waiting, self.partial = list(step.reads), None
+        is_copy = isinstance(step.group.anchor.op, Concat)
+        written = step.reads[0] if is_copy else step.writes
+        y = place(arguments, "y", self.tags.of(written))
+        for prefix in ("x", "a", "b", "r"):
+            if arguments.get(f"{prefix}_ptr") is not None:
+                self.read(step, prefix, arguments, y)
+        if launch is step.launches[-1]:
+            assert not self.waiting, f"{step.group.title} never reads {self.waiting}"
+            y.copy_(self.tags.of(written))
+        else:
+            self.partial = self.tags.fresh(step.writes)
+            y.copy_(self.partial)
+
+    def read(self, step: Step, prefix: str, arguments: dict[str, Any], y: torch.Tensor) -> None:
+        """Find the value that an operand holds among those that the step has still to read."""
+        if self.partial is not None and prefix == "a":
+            x = place(arguments, "a", self.partial)
+            assert torch.equal(x, self.partial), f"{step.group.title}: the partial result is gone"
+            assert x.data_ptr() == y.data_ptr()
+            assert x.stride() == y.stride()
+            return
+        for name in self.waiting if prefix != "r" else [step.group.residual]:
+            expected = self.tags.of(name)
+            x = place(arguments, prefix, expected)
+            if torch.equal(x.reshape(expected.shape), expected):
+                self.waiting.remove(name)
+                assert not overlap(x, y), f"{step.group.title} writes over {name} while reading it"
+                return
+        pytest.fail(f"{step.group.title}: {prefix} holds none of {self.waiting}")
+
+
+def place(arguments: dict[str, Any], prefix: str, like: torch.Tensor) -> torch.Tensor:
+    """The operand that a launch's pointer and strides describe, shaped as `like` [n, H, W, C]."""
+    pointer = arguments[f"{prefix}_ptr"]
+    n, h, w, c = like.shape
+    if f"{prefix}_sh" not in arguments:
+        # A dense kernel: rows of features side by side.
+        size, strides = (n, h * w * c), (arguments[f"{prefix}_sn"], 1)
+    else:
+        names = (f"{prefix}_sn", f"{prefix}_sh", f"{prefix}_sw", f"{prefix}_sc")
+        size, strides = (n, h, w, c), tuple(arguments.get(name, 1) for name in names)
+    if pointer.dim() == 1:
+        last = sum((s - 1) * stride for s, stride in zip(size, strides, strict=True))
+        assert last < pointer.numel(), "the operand reaches beyond its buffer"
+    view = torch.as_strided(pointer, size, strides, pointer.storage_offset())
+    return view if len(size) == 4 else view.unflatten(1, (h, w, c))
+
+
+def overlap(x: torch.Tensor, y: torch.Tensor) -> bool:
+    """Whether two views share an element."""
+    if x.untyped_storage().data_ptr() != y.untyped_storage().data_ptr():
+        return False
+    mine, other = (
+        torch.as_strided(torch.arange(v.untyped_storage().nbytes() // 8), v.shape, v.stride(), v.storage_offset())
+        for v in (x, y)
+    )
+    return bool(torch.isin(mine.reshape(-1), other.reshape(-1)).any())
+
+
+class Torch:
+    """What the emitted code takes from torch: memory, without a value in it."""
+
+    def empty(self, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        return torch.full((size,), EMPTY, dtype=dtype, device=device)
+
+
+def run(plan: Plan) -> Double:
+    """Run the emitted code on tags. Raises when a launch reads anything but what it should."""
+    double = Double(plan)
+    source = re.sub(r"^(import|from) .*$", "", network_source(plan), flags=re.MULTILINE)
+    source = re.sub(r"^DTYPE = .*$", "", source, flags=re.MULTILINE)
+    kernels = {launch.kernel: double for step in plan.steps for launch in step.launches}
+    space: dict[str, Any] = {**kernels, "torch": Torch(), "DTYPE": torch.int64, "cdiv": lambda a, b: -(-a // b)}
+    exec(source, space)  # the very text that would be imported
+    inputs = []
+    for node in plan.graph.inputs:
+        tags = double.tags.of(node.name)
+        x = tags.permute(0, 3, 1, 2).contiguous() if node.type.is_map else tags.flatten(1)
+        inputs.append(x)
+    outputs = space["forward"](tuple(inputs), dict.fromkeys(weights_of(plan)))
+    values: dict[str, torch.Tensor] = {}
+    if plan.keep:
+        outputs, values = outputs
+    assert next(double.launches, None) is None
+    assert list(outputs) == [name for name, _ in plan.outputs]
+    for name, value in (*((outputs[o], v) for o, v in plan.outputs), *((y, v) for v, y in values.items())):
+        tags = double.tags.of(value)
+        expected = tags.permute(0, 3, 1, 2) if plan.graph.by_name[value].type.is_map else tags.flatten(1)
+        assert torch.equal(name, expected)
+    return double
+
+
+def weights_of(plan: Plan) -> Iterator[str]:
+    """Keys of the packed weights: the launches' own."""
+    for step in plan.steps:
+        for launch in step.launches:
+            yield from (m for _, text in launch.arguments for m in re.findall(r'weights\["(.*)"\]', text))
+
+
+def check_lifetimes(plan: Plan) -> None:
+    """No two buffers of the arena overlap while both are needed; recounted from the launches' own pointers."""
+    buffers = {b.name: b for b in plan.buffers}
+    spans: dict[str, tuple[int, int]] = {}
+    launches: list[Launch] = [launch for step in plan.steps for launch in step.launches]
+    for number, launch in enumerate(launches):
+        for name in {text.partition("[")[0] for key, text in launch.arguments if key.endswith("_ptr")} & set(buffers):
+            first, _ = spans.get(name, (number, number))
+            spans[name] = first, number
+    inside = [name for name in spans if buffers[name].offset is not None]
+    for one in inside:
+        for other in inside:
+            (a, b), (c, d) = spans[one], spans[other]
+            if one < other and a <= d and c <= b:
+                low, high = sorted((buffers[one], buffers[other]), key=lambda x: x.offset or 0)
+                assert low.offset + low.size <= high.offset, f"{one} and {other} overlap"
+    for buffer in (buffers[name] for name in inside):
+        assert buffer.offset % planning.ALIGNMENT == 0
+        assert buffer.offset + buffer.size <= plan.arena
+
+
+def check(text: str) -> None:
+    for keep in (False, True):
+        plan = plan_of(text, keep=keep)
+        check_lifetimes(plan)
+        run(plan)
+
+
+@settings(max_examples=4 * settings.default.max_examples)
+@given(networks())
+def test_random_networks(example: Example) -> None:
+    check(example.text)
+
+
+NETWORKS = {
+    "a chain": "input x [6x6x3] conv(8, 3) -> relu maxpool(2) conv(4, 1) lrn conv(2, 1) dense(5) softmax",
+    "a residual block": """input x [6x6x4] conv(4, 1)
+        add { { conv(4, 3, pad=1) -> relu conv(4, 3, pad=1) -> batchnorm } {} } relu conv(3, 1)""",
+    "a residual of the input": "input x [6x6x4] add { { conv(4, 3, pad=1) } {} } relu",
+    "sums of many": "input x [4x4x3] a: relu b: conv(3, 1) c: lrn add(@a, @b, @x) mul(@a, @b, @c) add(@a)",
+    "an inception block": """input x [6x6x4] conv(3, 1)
+        concat { { conv(2, 1) -> relu } { conv(3, 1) -> relu -> conv(5, 3, pad=1) -> relu }
+                 { maxpool(3, stride=1, pad=1) -> conv(1, 1) } {} } conv(2, 1)""",
+    "concats in concats": """input x [3x3x2] a: conv(2, 1)
+        concat { { concat { { relu } {} { conv(3, 1) } } } { concat { {} {} } } } conv(2, 1) concat(@a, @a)""",
+    "an arm read later": "input x [3x3x2] a: conv(2, 1) b: conv(3, 1) concat(@a) c: relu @a conv(4, 1) concat(@c, @b)",
+    "an output inside a concat": "input x [3x3x2] a: conv(2, 1) output o {} concat(@a, @x) relu",
+    "outputs read on": "input x [3x3x2] conv(2, 1) output o { relu } output p {} relu output q {} conv(1, 1)",
+    "one tensor out twice": "input x [3x3x2] conv(2, 1) output o {} output p { identity }",
+    "an input returned": "input x [3x3x2] output o {} output p { flatten } identity",
+    "a small input returned flat": "input x [1x1x3] output o { flatten } output p { flatten -> dense(2) } flatten",
+    "a flat view": "input x [4x4x3] globalavgpool -> flatten relu output o { softmax } concat { {} { dense(2) } }",
+    "a view in a concat": """input x [4x4x3] conv(2, 1) -> globalavgpool a: flatten output o {}
+        concat { { dense(4) } {} {} } dense(3) add { {} { dense(3) } }""",
+    "a view read late": "input x [4x4x3] conv(2, 1) -> globalavgpool a: flatten dense(9) dense(9) relu dense(2) add(@a) dense(3)",
+    "a view as residual": "input x [4x4x3] conv(2, 1) -> globalavgpool -> flatten add { {} { dense(2) -> relu -> dense(2) } }",
+    "flattened maps": "input x [2x3x3] conv(2, 1) -> relu flatten relu output o { dense(2) } output p { flatten } dense(3)",
+    "a map in a slice, dense": "input x [3x3x2] a: conv(2, 1) concat(@x) output o {} @a dense(3)",
+    "two inputs": "input x [3x3x2] input y [3x3x2] add(@x) -> relu concat(@x, @y) conv(2, 1) mul(@y)",
+    "an unused input": "input x [3x3x2] input y [7] dense(3)",
+    "broadcast": "input x [3x3x4] conv(4, 1) mul { { globalavgpool -> conv(4, 1) -> sigmoid } {} { relu } } relu",
+}
+
+
+def text_of(body: str) -> str:
+    return f"network T {{ {body} }}"
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_network(name: str) -> None:
+    check(text_of(NETWORKS[name]))
+
+
+# --- wrong plans ---------------------------------------------------------------------------------
+
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def shorter_lives(patch: pytest.MonkeyPatch) -> None:
+    right = planning._lifetimes
+
+    def wrong(*arguments: Any) -> dict[str, tuple[int, int]]:
+        return {name: (first, max(first, last - 1)) for name, (first, last) in right(*arguments).items()}
+
+    patch.setattr(planning, "_lifetimes", wrong)
+
+
+def later_births(patch: pytest.MonkeyPatch) -> None:
+    right = planning._lifetimes
+
+    def wrong(*arguments: Any) -> dict[str, tuple[int, int]]:
+        return {name: (min(first + 1, last), last) for name, (first, last) in right(*arguments).items()}
+
+    patch.setattr(planning, "_lifetimes", wrong)
+
+
+def forgotten_residuals(patch: pytest.MonkeyPatch) -> None:
+    right = planning._lifetimes
+
+    def wrong(groups: Groups, *arguments: Any) -> dict[str, tuple[int, int]]:
+        without = tuple(replace(group, residual=None) for group in groups.groups)
+        return right(replace(groups, groups=without), *arguments)
+
+    patch.setattr(planning, "_lifetimes", wrong)
+
+
+def no_offsets(patch: pytest.MonkeyPatch) -> None:
+    right = planning._Operands.at
+
+    def wrong(self: Any, storage: planning.Storage, *arguments: Any) -> Any:
+        return right(self, replace(storage, offset=0), *arguments)
+
+    patch.setattr(planning._Operands, "at", wrong)
+
+
+def dense_strides(patch: pytest.MonkeyPatch) -> None:
+    right = planning._Operands.at
+
+    def wrong(self: Any, storage: planning.Storage, type_: Any) -> Any:
+        return right(self, replace(storage, stride=type_.channels), type_)
+
+    patch.setattr(planning._Operands, "at", wrong)
+
+
+def always_dense(patch: pytest.MonkeyPatch) -> None:
+    right = planning._Operands.__call__
+    patch.setattr(planning._Operands, "__call__", lambda self, name: replace(right(self, name), dense=True))
+
+
+def no_aliases(patch: pytest.MonkeyPatch) -> None:
+    """Views whose memory ends with the value they show, not with their own last reader."""
+    right = planning._lifetimes
+    patch.setattr(planning, "_lifetimes", lambda groups, _, storage: right(groups, {}, storage))
+
+
+def everything_at_the_start(patch: pytest.MonkeyPatch) -> None:
+    right = planning._pack
+
+    def wrong(*arguments: Any, **named: Any) -> Any:
+        buffers, arena = right(*arguments, **named)
+        return tuple(b if b.offset is None else replace(b, offset=0) for b in buffers), arena
+
+    patch.setattr(planning, "_pack", wrong)
+
+
+def outputs_in_slices(patch: pytest.MonkeyPatch) -> None:
+    right = planning._place
+
+    def wrong(groups: Groups, aliases: Any, *, keep: bool) -> Any:
+        main = groups.graph.outputs[:1]
+        return right(replace(groups, graph=replace(groups.graph, outputs=main)), aliases, keep=keep)
+
+    patch.setattr(planning, "_place", wrong)
+
+
+WRONG: list[Patch] = [
+    shorter_lives, later_births, forgotten_residuals, no_offsets, dense_strides, always_dense, no_aliases,
+    everything_at_the_start, outputs_in_slices,
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_plan_is_seen(wrong: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong(monkeypatch)
+    seen = []
+    for name, body in NETWORKS.items():
+        try:
+            run(plan_of(text_of(body)))
+        except (AssertionError, pytest.fail.Exception, RuntimeError, KeyError):
+            seen.append(name)
+    assert seen
+
+
+# --- size ----------------------------------------------------------------------------------------
+
+
+def needed(plan: Plan) -> int:
+    """The values of one picture that are alive together at the busiest step, and so the least arena."""
+    buffers = {b.name: b for b in plan.buffers}
+    lives: dict[str, list[int]] = {}
+    for number, step in enumerate(plan.steps):
+        for launch in step.launches:
+            for key, text in launch.arguments:
+                name = text.partition("[")[0]
+                if key.endswith("_ptr") and name in buffers and buffers[name].offset is not None:
+                    lives.setdefault(name, []).append(number)
+    steps = range(len(plan.steps))
+    return max(sum(buffers[b].size for b, at in lives.items() if at[0] <= s <= at[-1]) for s in steps)
+
+
+def test_a_chain_takes_two_buffers_at_a_time() -> None:
+    plan = plan_of("network T { input x [16x16x8] repeat 9 { conv(8, 3, pad=1) -> relu } }")
+    assert plan.arena == 2 * 16 * 16 * 8
+    assert plan.arena == needed(plan)
+
+
+@settings(max_examples=4 * settings.default.max_examples)
+@given(networks())
+def test_the_arena_is_about_as_small_as_can_be(example: Example) -> None:
+    """Within what aligning costs, and a gap here and there."""
+    plan = plan_of(example.text)
+    inside = [b for b in plan.buffers if b.offset is not None]
+    least = needed(plan) if inside else 0
+    assert least <= plan.arena <= 1.5 * least + planning.ALIGNMENT * len(inside)
+
+
+def test_kept_values_lie_apart() -> None:
+    plan = plan_of(text_of(NETWORKS["an inception block"]), keep=True)
+    ends = sorted((b.offset, b.offset + b.size) for b in plan.buffers if b.offset is not None)
+    assert all(a[1] <= b[0] for a, b in pairwise(ends))
+
+
+# --- offsets of 64 bits --------------------------------------------------------------------------
+
+
+def wide_of(plan: Plan, number: int, **names: Any) -> bool:
+    """Whether a launch asks for offsets of 64 bits."""
+    (launch,) = plan.steps[number].launches
+    return bool(eval(launch.wide, names))
+
+
+def test_wide_from_the_first_buffer_that_needs_it() -> None:
+    plan = plan_of("network T { input x [8x8x4] conv(16, 1) conv(2, 1) relu -> relu }")
+    last = 2**31 // (8 * 8 * 16)
+    for number in (0, 1):  # writes the large buffer, reads it
+        assert not wide_of(plan, number, n=last - 1, wide_v_x=False)
+        assert wide_of(plan, number, n=last, wide_v_x=False)
+    assert not wide_of(plan, 2, n=last, wide_v_x=False)
+    assert wide_of(plan, 0, n=1, wide_v_x=True)
+
+
+def test_a_slice_reaches_as_far_as_its_buffer() -> None:
+    plan = plan_of("network T { input x [8x8x4] conv(4, 1) concat { { conv(2, 1) } { conv(30, 1) } } relu }")
+    assert [wide_of(plan, i, n=2**31 // (8 * 8 * 32), wide_v_x=False) for i in range(4)] == [False, True, True, True]
+
+
+def test_residuals_are_wide_too() -> None:
+    plan = plan_of("""network T { input x [8x8x4] a: conv(8, 1) c: concat(@x) relu
+        maxpool(1) conv(8, 1) add(@a) output o { @c } conv(1, 1) }""")
+    (number,) = (i for i, step in enumerate(plan.steps) if step.group.residual is not None)
+    # The residual lies in a slice of 12 channels, all others in buffers of 8.
+    assert wide_of(plan, number, n=2**31 // (8 * 8 * 12) + 1)
+    assert not wide_of(plan, number, n=2**31 // (8 * 8 * 12))
+
+
+@pytest.mark.parametrize(("shape", "strides", "wide"), [
+    ((2, 4, 8, 8), (2**31 - 256, 64, 8, 1), False),
+    ((2, 4, 8, 8), (2**31 - 255, 64, 8, 1), True),
+    ((2**20, 4, 8, 8), (0, 64, 8, 1), False),
+    ((2**23, 4, 8, 8), (256, 64, 8, 1), False),
+    ((2**23 + 1, 4, 8, 8), (256, 64, 8, 1), True),
+    ((1, 4, 8, 8), (2**40, 64, 8, 1), False),
+])
+def test_wide_inputs(shape: tuple[int, ...], strides: tuple[int, ...], wide: bool) -> None:
+    """The emitted function, on tensors without memory."""
+    source = network_source(plan_of("network T { input x [8x8x4] relu }"))
+    function = re.search(r"^def is_wide.*?\n\n", source, flags=re.MULTILINE | re.DOTALL)
+    assert function is not None
+    space: dict[str, Any] = {}
+    exec(function[0], space)
+    assert space["is_wide"](torch.empty_strided(shape, strides, device="meta")) is wide
