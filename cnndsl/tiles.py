@@ -192,6 +192,8 @@ def _gpu_tile(target: Target, dtype: DType, *, rows: int, columns: int, groups: 
     if target.shared_memory_bytes < 3 * (128 + 256) * 128 or dtype == "tf32":
         # Three stages of the largest tile do not fit; in tf32 it spills at 5x5 filters.
         tiles = tuple(tile for tile in tiles if tile[1] <= 128)
+    # A tile much wider than the layer computes columns that nobody wants, and with tanh in fp32 it spills.
+    tiles = tuple(tile for tile in tiles if tile[1] <= max(16, _power_of_two_from(columns)))
 
     def cost(tile: _GpuTile) -> tuple[float, int]:
         block_rows, block_columns, _, share = tile
