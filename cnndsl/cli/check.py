@@ -91,7 +91,7 @@ def command(ctx: click.Context, files: tuple[str, ...], settings: tuple[str, ...
 
 def _check(file: str, settings: Mapping[str, Any]) -> _Checked:
     try:
-        program, name = sources.load(file)
+        program, name = sources.load(file, settings)
         networks = _wanted(program, name)
     except CnnError as error:
         return _Checked(file, diagnostics=error.diagnostics)

@@ -9,6 +9,7 @@ from typing import Any
 
 from cnndsl.errors import problem
 from cnndsl.files import Program, choose_network, load_path, load_text, read_text, split_network
+from cnndsl.frontend import load_program
 from cnndsl.ir import Graph
 from cnndsl.parser import MAX_TEXT
 from cnndsl.passes.elaborate import elaborate
@@ -39,15 +40,16 @@ def read_source(target: str) -> tuple[str, str, str | None]:
     return read_text(Path(path)), path, network
 
 
-def load(target: str) -> tuple[Program, str | None]:
+def load(target: str, settings: Mapping[str, Any]) -> tuple[Program, str | None]:
     """The program of a FILE and the network that it asks for, if it does. Raises CnnError."""
     path, network = split_network(target)
     if path == "-":
-        return load_text(read_stdin(), name=STDIN), network
-    return load_path(Path(path)), network
+        text = read_stdin()
+        return load_program(lambda: load_text(text, name=STDIN), settings), network
+    return load_program(lambda: load_path(Path(path)), settings), network
 
 
 def load_graph(target: str, settings: Mapping[str, Any]) -> Graph:
     """The elaborated network of a FILE. Raises CnnError."""
-    program, network = load(target)
+    program, network = load(target, settings)
     return elaborate(program, choose_network(program, network), settings)

@@ -18,6 +18,7 @@ from torch import nn
 from cnndsl.codegen.emit import write_package
 from cnndsl.errors import problem
 from cnndsl.files import Program, choose_network, load_path, load_text, split_network
+from cnndsl.frontend import load_program
 from cnndsl.ir import Graph
 from cnndsl.passes.elaborate import elaborate
 from cnndsl.passes.fuse import Groups, fuse
@@ -61,7 +62,7 @@ def compile(  # noqa: A001 - the public name, as in torch.compile; torch's compi
 ) -> Network:
     """Compile a network. See `cnndsl.compile`."""
     kind = _dtype(dtype)
-    program, name = load_source(source)
+    program, name = load_source(source, set)
     graph = elaborate(program, choose_network(program, network or name), set)
     chosen, target = devices.choose(device)
     net = Network(graph, target=target, dtype=kind, device=chosen)
@@ -72,15 +73,18 @@ def compile(  # noqa: A001 - the public name, as in torch.compile; torch's compi
     return net
 
 
-def load_source(source: str | os.PathLike[str]) -> tuple[Program, str | None]:
+def load_source(
+    source: str | os.PathLike[str], settings: Mapping[str, Any] | None = None
+) -> tuple[Program, str | None]:
     """The program of a path, of ``path:Network``, or of a text; and the network's name where one is given.
 
     A string that holds a brace or a line end is a text.
     """
     if isinstance(source, str) and ("{" in source or "\n" in source):
-        return load_text(source), None
+        text = source
+        return load_program(lambda: load_text(text), settings), None
     path, name = split_network(os.fspath(source))
-    return load_path(Path(path)), name
+    return load_program(lambda: load_path(Path(path)), settings), name
 
 
 _LOCK = threading.RLock()
