@@ -26,18 +26,18 @@ FAMILIES = ("Convolution and dense", "Activations", "Pooling", "Normalisation", 
 LAYERS_HEAD = f"""\
 # The layers
 
-Every layer of the language: its arguments, and what it makes of a [{SAMPLE}] tensor. Arguments are given by position or by
-name, in the order of the tables. Windows, strides and dilations are one number (square), `3x5` or `(3, 5)`, height before
-width; paddings one number, `(height, width)`, `(top, bottom, left, right)` or `same`. [The language](language.md) tells the
-rest. This page is written from the definitions in `cnndsl/ops` by `make docs`.
+Every layer of the language: its arguments, and what it makes of a [{SAMPLE}] tensor. Arguments are given by position
+or by name, in the order of the tables. Windows, strides and dilations are one number (square), `3x5` or `(3, 5)`,
+height before width; paddings one number, `(height, width)`, `(top, bottom, left, right)` or `same`.
+[The language](language.md) tells the rest. This page is written from the definitions in `cnndsl/ops` by `make docs`.
 """
 
 ERRORS_HEAD = """\
 # The errors
 
-Every mistake has a code that stays the same from version to version. `cnndsl explain E0304` prints what stands here, and
-`cnndsl check --json` gives mistakes to tools. A file's mistakes are all reported in one run. This page is written from
-`cnndsl/codes` by `make docs`.
+Every mistake has a code that stays the same from version to version. `cnndsl explain E0304` prints what stands here,
+and `cnndsl check --json` gives mistakes to tools. A file's mistakes are all reported in one run. This page is written
+from `cnndsl/codes` by `make docs`.
 """
 
 CHAPTERS = {

@@ -6,6 +6,7 @@ The executor imports the very file that `cnndsl inspect --stage source` prints.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import tempfile
@@ -26,7 +27,8 @@ def network_source(plan: Plan) -> str:
     origin = f"from {_file(plan.graph.nodes[0].span)}"
     lines = [
         f'"""{plan.graph.name}: {sum(len(s.launches) for s in plan.steps)} kernel launches, compiled {origin}',
-        f"for {plan.target.name} in {plan.dtype} with tiles for a batch of {plan.batch}. Written by cnndsl; do not edit.",
+        f"for {plan.target.name} in {plan.dtype} with tiles for a batch of {plan.batch}.",
+        "Written by cnndsl; do not edit.",
         '"""',
         "",
         "import torch",
@@ -134,7 +136,9 @@ def _filled(parts: list[str], width: int = 96) -> list[str]:
 
 
 def _constant(value: Constant) -> str:
-    return repr(value) if not isinstance(value, float) or value == value and abs(value) != float("inf") else f'float("{value}")'
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    return repr(value)
 
 
 def _view(plan: Plan, name: str) -> str:

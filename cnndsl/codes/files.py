@@ -8,74 +8,77 @@ FILES = (
     Code(
         code="E0401",
         title="the weights cannot be read",
-        explanation="""The file is missing, a folder, empty, damaged, of an unknown format, or holds Python objects. Weights
-            come as .safetensors, .pt or .pth, and .npz.
+        explanation="""The file is missing, a folder, empty, damaged, of an unknown format, or holds Python objects.
+            Weights come as .safetensors, .pt or .pth, and .npz.
 
-            A pickle can run any code when it is read, so only tensors and plain containers are taken from it. Of a whole
-            saved model keep the tensors: torch.save(model.state_dict(), "weights.pt").""",
+            A pickle can run any code when it is read, so only tensors and plain containers are taken from it. Of a
+            whole saved model keep the tensors: torch.save(model.state_dict(), "weights.pt").""",
         message="error[E0401]: cannot read the weights alexnet.bin: unknown format `.bin`",
     ),
     Code(
         code="E0402",
         title="weights are missing",
-        explanation="""The file lacks tensors that the network has. Each is listed, with a like-named tensor of its shape
-            where there is one. If all shapes agree in their order and only the names differ, --match order loads them. If
-            a layer has no bias in the file, write bias=false.""",
+        explanation="""The file lacks tensors that the network has. Each is listed, with a like-named tensor of its
+            shape where there is one. If all shapes agree in their order and only the names differ, --match order
+            loads them. If a layer has no bias in the file, write bias=false.""",
         message="error[E0402]: w.pt lacks 1 of the network's 16 tensors\n"
         " = note: `fc7.bias` [4096] is missing: fc7 has no bias there",
     ),
     Code(
         code="E0403",
         title="the file has weights that belong to nothing",
-        explanation="""The file has tensors that the network has not: it is another network's, or has extra heads, or a
-            bias where the layer says bias=false. Add the layer, or save the file without them.""",
+        explanation="""The file has tensors that the network has not: it is another network's, or has extra heads,
+            or a bias where the layer says bias=false. Add the layer, or save the file without them.""",
         message="error[E0403]: w.pt has 1 tensor that the network has not\n"
         " = note: `aux.weight` [2, 2] belongs to nothing in the network: there is no layer aux",
     ),
     Code(
         code="E0404",
         title="a weight has another shape",
-        explanation="""A tensor of the file has another shape than the layer needs. The message says what differs: filters,
-            channels or window; or that the file keeps its axes in another order, with the permutation that mends it.""",
+        explanation="""A tensor of the file has another shape than the layer needs. The message says what differs:
+            filters, channels or window; or that the file keeps its axes in another order, with the permutation that
+            mends it.""",
         message="error[E0404]: w.pt has 1 tensor of another shape\n"
         " = note: `fc6.weight` is [4096, 9216] here, but [9216, 4096] there: there it is transposed",
     ),
     Code(
         code="E0405",
         title="weights cannot be paired by order",
-        explanation="""With --match order, the tensors of both sides are paired by their order and shapes. At some place
-            shapes or kinds differ, one side ends early, or the file keeps its names sorted so that the order is lost and
-            no number in them restores it. Compare the neighbours that are shown; a .pt file keeps the order.""",
+        explanation="""With --match order, the tensors of both sides are paired by their order and shapes. At some
+            place shapes or kinds differ, one side ends early, or the file keeps its names sorted so that the order
+            is lost and no number in them restores it. Compare the neighbours that are shown; a .pt file keeps the
+            order.""",
         message="error[E0405]: the tensors of w.pt cannot be paired by order\n"
         " = note: number 3 does not: the network has `conv1_2.weight`, there it is `features.3.weight`",
     ),
     Code(
         code="E0406",
         title="weights that cannot be used",
-        explanation="""The values of a tensor cannot be a parameter: integers, booleans or complex numbers, NaN, a negative
-            variance. Training diverged, or the file is damaged. fp16, bf16, fp32 and fp64 are taken.""",
+        explanation="""The values of a tensor cannot be a parameter: integers, booleans or complex numbers, NaN, a
+            negative variance. Training diverged, or the file is damaged. fp16, bf16, fp32 and fp64 are taken.""",
         message="error[E0406]: w.pt has 1 tensor whose values cannot be used\n"
         " = note: `fc8.bias` has 12 NaN among its 1000 values",
     ),
     Code(
         code="E0411",
         title="the picture cannot be read",
-        explanation="""The file is missing, damaged, no picture, larger than 2^27 pixels, or holds 32-bit values without a
-            known range. BMP, GIF, JPEG, PNG, PPM, TIFF and WebP are read.""",
+        explanation="""The file is missing, damaged, no picture, larger than 2^27 pixels, or holds 32-bit values
+            without a known range. BMP, GIF, JPEG, PNG, PPM, TIFF and WebP are read.""",
         message="error[E0411]: cannot read the picture notes.txt: it is not a picture",
     ),
     Code(
         code="E0412",
         title="the tensor cannot be read",
-        explanation="""Tensors come as .npy, .npz or .pt. A file with several arrays must name one of them as the input is
-            named, since nothing else tells which is meant.""",
+        explanation="""Tensors come as .npy, .npz or .pt. A file with several arrays must name one of them as the
+            input is named, since nothing else tells which is meant.""",
         message="error[E0412]: cannot read the tensor x.npz: it holds 2 arrays (a, b), and none is named `image`",
     ),
     Code(
         code="E0413",
         title="the tensor does not fit the input",
-        explanation="""A tensor given as input holds floating point values as [N, C, H, W], or [C, H, W] for one picture;
-            [N, features] for a vector. Where only the order of the axes is another, the message says how to change it.""",
+        explanation="""A tensor given as input holds floating point values as [N, C, H, W], or [C, H, W] for one
+            picture; [N, features] for a vector. Where only the order of the axes is another, the message says how
+            to change it.""",
         message="error[E0413]: x.npy is [224, 224, 3], but the input image is [N, 3, 224, 224]\n"
         " = help: array.transpose(2, 0, 1)",
     ),
@@ -89,8 +92,8 @@ FILES = (
     Code(
         code="E0415",
         title="the picture does not get the shape of the input",
-        explanation="""Prepared as the `input` line says, the picture has another height or width than the input, or the
-            input has neither 1 nor 3 channels. `crop` cuts the middle out, `resize=HxW` stretches.""",
+        explanation="""Prepared as the `input` line says, the picture has another height or width than the input, or
+            the input has neither 1 nor 3 channels. `crop` cuts the middle out, `resize=HxW` stretches.""",
         message="error[E0415]: cat.jpg (300x451) becomes 256x384, but the input is 224x224\n"
         " = help: write `crop=224` beside `resize`",
     ),

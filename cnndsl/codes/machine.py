@@ -8,25 +8,25 @@ MACHINE = (
     Code(
         code="E0501",
         title="an input of the wrong shape",
-        explanation="""A network takes [n, C, H, W] (torch's order: batch, channels, height, width), or [n, features], of
-            any batch n; several inputs have one batch in common. Where a batch is missing or the channels stand last, the
-            message says what to pass.""",
+        explanation="""A network takes [n, C, H, W] (torch's order: batch, channels, height, width), or [n,
+            features], of any batch n; several inputs have one batch in common. Where a batch is missing or the
+            channels stand last, the message says what to pass.""",
         message="error[E0501]: input `image` must be [n, 3, 227, 227], got [3, 227, 227]\n"
         " = help: the batch is missing: pass x[None]",
     ),
     Code(
         code="E0502",
         title="an input of the wrong type",
-        explanation="""A network computes in the type that it was compiled for, and takes dense torch tensors of that type:
-            nothing is converted behind your back. Convert the input, or compile with another dtype.""",
+        explanation="""A network computes in the type that it was compiled for, and takes dense torch tensors of
+            that type: nothing is converted behind your back. Convert the input, or compile with another dtype.""",
         message="error[E0502]: input `image` is torch.float64, but this network was compiled for torch.float32\n"
         " = help: pass x.to(torch.float32)",
     ),
     Code(
         code="E0503",
         title="the wrong device",
-        explanation="""A compiled network belongs to the device that it was compiled for. Move the input there, or compile
-            for the input's device; moving or casting the compiled network itself is not possible.""",
+        explanation="""A compiled network belongs to the device that it was compiled for. Move the input there, or
+            compile for the input's device; moving or casting the compiled network itself is not possible.""",
         message="error[E0503]: input `image` is on cpu, but this network was compiled for cuda:0",
     ),
     Code(
@@ -38,31 +38,31 @@ MACHINE = (
     Code(
         code="E0601",
         title="torch or Triton is missing",
-        explanation="""Running a network needs PyTorch and Triton; Triton has packages for Linux alone. `check`, `summary`
-            and `inspect` work without them.""",
+        explanation="""Running a network needs PyTorch and Triton; Triton has packages for Linux alone. `check`,
+            `summary` and `inspect` work without them.""",
         message="error[E0601]: running a network needs Triton, which is not installed",
     ),
     Code(
         code="E0602",
         title="no such device",
-        explanation="""Networks run on cpu, in Triton's interpreter, and on cuda with a GPU of compute capability 8.0 or
-            more. Either the name is another, or PyTorch finds no such GPU.""",
+        explanation="""Networks run on cpu, in Triton's interpreter, and on cuda with a GPU of compute capability
+            8.0 or more. Either the name is another, or PyTorch finds no such GPU.""",
         message="error[E0602]: PyTorch finds no GPU here\n"
         " = help: --device cpu runs the same kernels in Triton's interpreter",
     ),
     Code(
         code="E0603",
         title="Triton is set up for another device",
-        explanation="""Triton chooses between GPU and interpreter when it is first imported, for the life of the process.
-            Something imported it for the other one before. Set or unset TRITON_INTERPRET before, or use a process for
-            each.""",
+        explanation="""Triton chooses between GPU and interpreter when it is first imported, for the life of the
+            process. Something imported it for the other one before. Set or unset TRITON_INTERPRET before, or use a
+            process for each.""",
         message="error[E0603]: this process has Triton set up for GPUs already",
     ),
     Code(
         code="E0604",
         title="a type that networks do not run in",
-        explanation="""Networks run in fp32 (IEEE), tf32, fp16 and bf16, always with fp32 accumulation. The reference,
-            net.reference(x), runs in fp64 too.""",
+        explanation="""Networks run in fp32 (IEEE), tf32, fp16 and bf16, always with fp32 accumulation. The
+            reference, net.reference(x), runs in fp64 too.""",
         message="error[E0604]: networks do not run in torch.float64",
     ),
     Code(
@@ -74,15 +74,15 @@ MACHINE = (
     Code(
         code="E0606",
         title="the compiled network cannot be written",
-        explanation="""Compiling writes a small Python package into a cache folder and imports it. That folder cannot be
-            written; set CNNDSL_CACHE to one that can.""",
+        explanation="""Compiling writes a small Python package into a cache folder and imports it. That folder
+            cannot be written; set CNNDSL_CACHE to one that can.""",
         message="error[E0606]: cannot write the compiled network to /cache/packages: Permission denied",
     ),
     Code(
         code="E0701",
         title="--set cannot be read",
-        explanation="""--set name=value takes a value as the language writes it: a number, true or false, a size such as
-            3x3, a tuple, or a string.""",
+        explanation="""--set name=value takes a value as the language writes it: a number, true or false, a size
+            such as 3x3, a tuple, or a string.""",
         message="error[E0701]: cannot read --set classes: there is no `=`",
     ),
     Code(
@@ -94,8 +94,8 @@ MACHINE = (
     Code(
         code="E0703",
         title="no such target",
-        explanation="""A target is what a network is compiled for: the interpreter, or a kind of GPU such as sm_90. The
-            message lists them.""",
+        explanation="""A target is what a network is compiled for: the interpreter, or a kind of GPU such as sm_90.
+            The message lists them.""",
         message="error[E0703]: there is no target `sm_70`",
     ),
     Code(

@@ -9,25 +9,25 @@ SYNTAX = (
         code="E0101",
         title="a character that the language does not have",
         explanation="""A .cnn file is made of names, numbers, strings in double quotes, `->`, brackets and the usual
-            operators. Anything else stands there by mistake: an arrow or a multiplication sign copied from a paper, say,
-            or a name with letters beyond A to Z.""",
+            operators. Anything else stands there by mistake: an arrow or a multiplication sign copied from a paper,
+            say, or a name with letters beyond A to Z.""",
         wrong=network("conv(16, 3x3) $ relu"),
         right=network("conv(16, 3x3) -> relu"),
     ),
     Code(
         code="E0102",
         title="a brace is missing, or one too many",
-        explanation="""Bodies of networks, blocks, repeats, conditions and arms stand in braces, and every `{` needs its
-            `}`. The message points to the brace that was opened and never closed; how far the lines are indented helps to
-            find which one that is.""",
+        explanation="""Bodies of networks, blocks, repeats, conditions and arms stand in braces, and every `{` needs
+            its `}`. The message points to the brace that was opened and never closed; how far the lines are
+            indented helps to find which one that is.""",
         wrong="network Net {\n    input image [32x32x3]\n    repeat 2 {\n        conv(16, 3x3)\n}\n",
         right="network Net {\n    input image [32x32x3]\n    repeat 2 {\n        conv(16, 3x3)\n    }\n}\n",
     ),
     Code(
         code="E0103",
         title="a parenthesis or bracket is missing, or one too many",
-        explanation="""Arguments stand in parentheses, shapes in brackets. The message points to where the closing one is
-            expected, and to the one that was opened.""",
+        explanation="""Arguments stand in parentheses, shapes in brackets. The message points to where the closing
+            one is expected, and to the one that was opened.""",
         wrong=network("conv(16, 3x3 -> relu"),
         right=network("conv(16, 3x3) -> relu"),
     ),
@@ -42,8 +42,8 @@ SYNTAX = (
         code="E0105",
         title="a keyword is misspelt",
         explanation="""The keywords are use, block, network, input, output, repeat, if, else, and, or, not, true and
-            false. A word that is nearly one of them, where only a keyword can stand, is taken for it so that the rest of
-            the file is still checked.""",
+            false. A word that is nearly one of them, where only a keyword can stand, is taken for it so that the
+            rest of the file is still checked.""",
         wrong=network("repaet 2 { conv(16, 3x3) }"),
         right=network("repeat 2 { conv(16, 3x3) }"),
     ),
@@ -65,8 +65,8 @@ SYNTAX = (
     Code(
         code="E0108",
         title="nested too deep",
-        explanation="""Brackets within brackets, or bodies within bodies, go deeper than any network needs. The limit
-            keeps a broken or hostile file from using up the machine. Deep structure reads better as blocks.""",
+        explanation="""Brackets within brackets, or bodies within bodies, go deeper than any network needs. The
+            limit keeps a broken or hostile file from using up the machine. Deep structure reads better as blocks.""",
         wrong=network("identity " + "x: { " * 60 + "relu " + "} " * 60),
     ),
     Code(
@@ -79,31 +79,31 @@ SYNTAX = (
     Code(
         code="E0110",
         title="the file cannot be read",
-        explanation="""The file does not exist, is a folder or a device, may not be read by this user, or is far larger
-            than any network's description.""",
+        explanation="""The file does not exist, is a folder or a device, may not be read by this user, or is far
+            larger than any network's description.""",
         message="error[E0110]: cannot read alexnt.cnn: there is no such file\n = help: did you mean alexnet.cnn?",
     ),
     Code(
         code="E0111",
         title="not a number",
-        explanation="""Numbers are written 3, 0.5 or 5e-4; sizes 3x3 or 227x227x3. Names in a size need the form with
-            commas: (k, k) for a window, [h, w, c] for a shape.""",
+        explanation="""Numbers are written 3, 0.5 or 5e-4; sizes 3x3 or 227x227x3. Names in a size need the form
+            with commas: (k, k) for a window, [h, w, c] for a shape.""",
         wrong=network("conv(16, 3x)"),
         right=network("conv(16, 3x3)"),
     ),
     Code(
         code="E0112",
         title="a keyword used as a name",
-        explanation="""Keywords cannot name a network, a block, a parameter or a layer. Layer names such as `conv` are no
-            keywords and can be labels.""",
+        explanation="""Keywords cannot name a network, a block, a parameter or a layer. Layer names such as `conv`
+            are no keywords and can be labels.""",
         wrong="block repeat(n) { conv(n, 3x3) }\n",
         right="block repeated(n) { conv(n, 3x3) }\n",
     ),
     Code(
         code="E0113",
         title="an arrow that joins nothing",
-        explanation="""`->` stands between two layers of one body and feeds the left one's output to the right one. A new
-            line does the same, so no arrow is needed at the begin or the end of a body.""",
+        explanation="""`->` stands between two layers of one body and feeds the left one's output to the right one.
+            A new line does the same, so no arrow is needed at the begin or the end of a body.""",
         wrong=network("conv(16, 3x3) -> -> relu"),
         right=network("conv(16, 3x3) -> relu"),
     ),
@@ -118,9 +118,9 @@ SYNTAX = (
     Code(
         code="E0115",
         title="written as in another language",
-        explanation="""The meaning is clear, but the language writes it differently: comparisons with `==`, strings in
-            double quotes, `and`, `or` and `not` as words, comments with `#`, arguments in parentheses, nothing at the end
-            of a line. The message says what to write.""",
+        explanation="""The meaning is clear, but the language writes it differently: comparisons with `==`, strings
+            in double quotes, `and`, `or` and `not` as words, comments with `#`, arguments in parentheses, nothing
+            at the end of a line. The message says what to write.""",
         wrong=network("conv(16, 3x3);"),
         right=network("conv(16, 3x3)"),
     ),

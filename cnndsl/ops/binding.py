@@ -35,7 +35,7 @@ class Operand:
 
     @property
     def wide(self) -> str:
-        """Expression: do its offsets need 64 bits?"""
+        """Expression for whether its offsets need 64 bits."""
         return f"wide_{self.pointer}" if self.reach is None else f"n * {self.reach} >= 2**31"
 
 

@@ -302,7 +302,8 @@ def show(plan: Plan) -> str:
         place = plan.storage[step.writes]
         lines.append(f"  {number:>3} {step.group.title}  line {step.group.anchor.span.line}")
         shape = f"{plan.graph.by_name[step.writes].type} in {place.buffer}"
-        lines.append(f"      {', '.join(step.reads)} -> {shape}" + (f" from channel {place.offset}" if place.offset else ""))
+        offset = f" from channel {place.offset}" if place.offset else ""
+        lines.append(f"      {', '.join(step.reads)} -> {shape}{offset}")
         for launch in step.launches:
             constants = dict(launch.constants)
             tiles = ", ".join(f"{k}={v}" for k, v in constants.items() if k.startswith(("BLOCK_", "UNROLL", "VECTOR")))

@@ -256,7 +256,7 @@ class Network(parameters.Path):
             self._packages[key] = (made, path, _import(path))
         return self._packages[key]
 
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Network:
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Network:  # noqa: FBT001, FBT002 - torch's own signature
         # nn.Module.to, half, cuda and their kin all come through here.
         probe = fn(torch.empty(0, device=self._device))
         if probe.device != self._device or probe.dtype != torch.float32:
