@@ -69,13 +69,17 @@ class Spec:
 class FakeGpu:
     """The driver: what was launched, and which kernels were specialised or compiled for it.
 
-    `compiles` is whether kernels are really compiled; without, they are bound and specialised only.
+    `compiles` is whether kernels are really compiled; without, they are bound and specialised only. A kernel that
+    needs more than `shared_memory_bytes`, by default the target's, is refused.
     """
 
     active: ClassVar["FakeGpu"]
 
-    def __init__(self, target: Target, *, compiles: bool = False) -> None:
+    def __init__(
+        self, target: Target, *, compiles: bool = False, shared_memory_bytes: int | None = None
+    ) -> None:
         self.target = target
+        self.shared_memory_bytes = shared_memory_bytes or target.shared_memory_bytes
         self.compiles = compiles
         self.launches: list[Launch] = []
         self.kernels: dict[Spec, Any] = {}
@@ -91,7 +95,7 @@ class FakeGpu:
                 get_current_stream=lambda device: 0,
                 launcher_cls=self._launcher,
                 utils=SimpleNamespace(
-                    get_device_properties=lambda device: {"max_shared_mem": self.target.shared_memory_bytes},
+                    get_device_properties=lambda device: {"max_shared_mem": self.shared_memory_bytes},
                     load_binary=lambda name, kernel, shared, device: (None, None, 0, 0, 1024),
                 ),
             )

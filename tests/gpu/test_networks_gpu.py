@@ -1,20 +1,16 @@
 """Whole networks on a CUDA device: every layer against fp64; streams, graphs, tensors beyond 2^31 values."""
 
-import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from sample_networks import sources
 
 import cnndsl
 from cnndsl.errors import CnnError
 from cnndsl.runtime.executor import Network
 from cnndsl.runtime.verify import TOLERANCES, compare_outputs, relative_error, verify
-
-sys.path.append(str(Path(__file__).parent))
-
-from sample_networks import sources
 
 pytestmark = [
     pytest.mark.gpu,
