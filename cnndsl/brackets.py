@@ -1,7 +1,7 @@
 """Pairing the brackets of a token stream before anything else is made of it.
 
-A missing bracket is the slip whose consequences spread furthest, so it is found first, blamed on the right place
-(with the help of line ends and indentation, as a reader would) and mended in the stream.
+A missing bracket is the slip whose consequences spread furthest, so it is found first, blamed on the right
+place (with the help of line ends and indentation, as a reader would) and mended in the stream.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ MAX_DEPTH = 50
 _CLOSERS = {"LBRACE": ("RBRACE", "}"), "LPAR": ("RPAR", ")"), "LSQB": ("RSQB", "]")}
 _OPENERS = {"RBRACE": "LBRACE", "RPAR": "LPAR", "RSQB": "LSQB"}
 _NAMES = {"RPAR": "parenthesis", "RSQB": "bracket"}
-_CONTINUES = frozenset({"COMMA", "EQUAL", "SIGN", "SCALE", "COMPARE", "AND", "OR", "NOT", "LPAR", "LSQB", "DOT"})
+_CONTINUES = frozenset(
+    {"COMMA", "EQUAL", "SIGN", "SCALE", "COMPARE", "AND", "OR", "NOT", "LPAR", "LSQB", "DOT"}
+)
 _VALUES = frozenset({"INT", "FLOAT", "DIMS", "STRING", "TRUE", "FALSE"})
 
 
@@ -50,10 +52,14 @@ def _too_deep(source: Source, tokens: list[Token]) -> Diagnostic | None:
             chains[depth] = chains.get(depth, 0) + 1 if chained else 0
         if depth > MAX_DEPTH:
             message = f"brackets are nested more than {MAX_DEPTH} deep"
-            return Diagnostic("E0108", message, span_of(source, token), help=("move the inner part into a block",))
+            return Diagnostic(
+                "E0108", message, span_of(source, token), help=("move the inner part into a block",)
+            )
         if token.type == "IF" and chains[depth] > MAX_DEPTH:
             message = f"more than {MAX_DEPTH} `else if` follow each other"
-            return Diagnostic("E0108", message, span_of(source, token), help=("move some of them into a block",))
+            return Diagnostic(
+                "E0108", message, span_of(source, token), help=("move some of them into a block",)
+            )
     return None
 
 
@@ -78,7 +84,7 @@ class _Pairing:
         self.errors: list[Diagnostic] = []
         counts = Counter(token.type for token in tokens)
         self.missing = counts["LBRACE"] - counts["RBRACE"]
-        """Closing braces that the text lacks; negative when it has some too many. Kept up as they are mended."""
+        """Closing braces that the text lacks, less those that are too many. Kept up as they are mended."""
         self.indents: dict[int, int] = {}
         for token in tokens:
             self.indents.setdefault(token.line or 0, token.column or 0)
@@ -90,7 +96,9 @@ class _Pairing:
             self.tokens = self._with_missing_openers()
         for index, token in enumerate(self.tokens):
             following = self.tokens[index + 1] if index + 1 < len(self.tokens) else None
-            while self.open and self.open[-1].type != "LBRACE" and self._ends_parentheses(token, index, following):
+            while self.open and self.open[-1].type != "LBRACE" and self._ends_parentheses(
+                token, index, following
+            ):
                 self._close()
             if self.missing > 0 and self._begins_definition(token, following):
                 self._close_body(token)
@@ -125,7 +133,8 @@ class _Pairing:
         return self.indents[token.line or 0]
 
     def _error(
-        self, code: str, message: str, span: Span, *, label: str = "", labels: tuple[Label, ...] = (), hint: str = ""
+        self, code: str, message: str, span: Span, *, label: str = "", labels: tuple[Label, ...] = (),
+        hint: str = ""
     ) -> None:
         if not (self.errors and self.errors[-1].span == span):  # one place, one error: `dense(((10`
             self.errors.append(Diagnostic(code, message, span, label, labels, help=(hint,) if hint else ()))
@@ -157,7 +166,9 @@ class _Pairing:
                 if end >= len(tokens) or tokens[end].type != "NAME":
                     return None
                 if end + 1 < len(tokens) and tokens[end + 1].type == "LPAR" and token.type != "OUTPUT":
-                    while end + 1 < len(tokens) and tokens[end].type != "RPAR" and tokens[end].type != "LBRACE":
+                    while end + 1 < len(tokens) and tokens[end].type != "RPAR" and tokens[
+                        end
+                    ].type != "LBRACE":
                         end += 1
             case "ELSE":
                 if end < len(tokens) and tokens[end].type == "IF":
@@ -166,7 +177,9 @@ class _Pairing:
             case "REPEAT" | "IF":
                 if end >= len(tokens) or tokens[end].type in {"COLON", "EQUAL"}:
                     return None
-                while end + 1 < len(tokens) and tokens[end + 1].line == token.line and tokens[end].type != "LBRACE":
+                while end + 1 < len(tokens) and tokens[end + 1].line == token.line and tokens[
+                    end
+                ].type != "LBRACE":
                     end += 1
             case _:
                 return None
@@ -205,8 +218,10 @@ class _Pairing:
         while self.open and self.open[-1].type != "LBRACE":
             self._close()
         first = self._first_on_line(token)
-        while self.missing > 0 and len(self.open) > 1 and first and self._indent(self.open[-1]) > (token.column or 0):
-            # The `}` stands further left than the line that the innermost `{` is on: it is not meant for that one.
+        column = token.column or 0
+        while self.missing > 0 and len(self.open) > 1 and first and self._indent(self.open[-1]) > column:
+            # The `}` stands further left than the line that the innermost `{` is on: it is not meant for that
+            # one.
             self.missing -= 1
             self._unclosed_brace(self.open.pop(), token, "closes a body further out")
             self.out.append(inserted("RBRACE", "}", self.out[-1]))
@@ -241,7 +256,8 @@ class _Pairing:
         opener, last = self.open.pop(), self.out[-1]
         kind, text = _CLOSERS[opener.type]
         self._error(
-            "E0103", f"missing closing {_NAMES[kind]} `{text}`", self._after(last), label=f"expected `{text}`",
+            "E0103", f"missing closing {_NAMES[kind]} `{text}`", self._after(last),
+            label=f"expected `{text}`",
             labels=(Label(self._span(opener), "opened here"),),
         )
         self.out.append(inserted(kind, text, last))
@@ -286,7 +302,8 @@ class _Pairing:
                 opener = inserted(_OPENERS[closer.type], {"RPAR": "(", "RSQB": "["}[closer.type], before)
                 name = _NAMES[closer.type]
                 self._error(
-                    "E0103", f"missing opening {name} `{opener}`", self._after(before), label=f"expected `{opener}`",
+                    "E0103", f"missing opening {name} `{opener}`", self._after(before),
+                    label=f"expected `{opener}`",
                     labels=(Label(self._span(closer), "closed here"),),
                 )
                 self.out.insert(index + 1, opener)
@@ -294,7 +311,7 @@ class _Pairing:
         return False
 
     def _tuple_ends_here(self, comma: int) -> bool:
-        """``pad=(1, 1, stride=2)``: a tuple holds no named argument, so it should have ended before the comma."""
+        """``pad=(1, 1, stride=2)``: a tuple holds no named argument, so it should have ended there."""
         named = [t.type for t in self.tokens[comma + 1 : comma + 3]] == ["NAME", "EQUAL"]
         return named and len(self.open) > 1 and self.open[-1].start_pos in self.tuples
 
@@ -312,7 +329,7 @@ class _Pairing:
         begins_line = token.line != previous.line
         if not begins_line or previous.type in _CONTINUES:
             return False
-        if token.type in {"REF", "LSQB", "REPEAT", "IF", "ELSE", "INPUT", "OUTPUT"} or token.type in DEFINITIONS:
+        if token.type in {"REF", "LSQB", "REPEAT", "IF", "ELSE", "INPUT", "OUTPUT", *DEFINITIONS}:
             return True
         # `name = value` on a new line is an argument after a missing comma; anything else is the next layer.
         return token.type in {"NAME", "INT"} and (

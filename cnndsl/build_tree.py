@@ -23,7 +23,8 @@ def _children(tree: LarkTree) -> list[Any]:
 class TreeBuilder:
     """Builds syntax trees for one source. Numbers out of all bounds are reported in `errors`.
 
-    Recursion is bounded by the depth of brackets, which was checked before; long chains of operators are flat.
+    Recursion is bounded by the depth of brackets, which was checked before; long chains of operators are
+    flat.
     """
 
     def __init__(self, source: Source, errors: list[Diagnostic]) -> None:
@@ -87,7 +88,9 @@ class TreeBuilder:
             case "if_":
                 return self.if_(tree)
             case "output":
-                return ast.Output(str(children[0]), self.span(children[0]), self.body(children[1]), self.span(tree))
+                return ast.Output(
+                    str(children[0]), self.span(children[0]), self.body(children[1]), self.span(tree)
+                )
             case "input":
                 options = children[2] if len(children) > 2 else None
                 return ast.Input(
@@ -99,7 +102,7 @@ class TreeBuilder:
         raise AssertionError(f"no such rule: {tree.data}")
 
     def layer(self, tree: LarkTree) -> ast.Layer:
-        """A `layer` rule: label? NAME args? arms?"""
+        """A `layer` rule: label? NAME args? arms?."""
         label: ast.Label | None = None
         arguments: LarkTree | None = None
         arms: tuple[ast.Arm, ...] | None = None
@@ -132,10 +135,8 @@ class TreeBuilder:
         condition, then, other = _children(tree)
         otherwise: ast.Body | None = None
         if other is not None:
-            if other.data == "if_":
-                otherwise = ast.Body((self.if_(other),), self.span(other))
-            else:
-                otherwise = self.body(other)
+            chained = other.data == "if_"
+            otherwise = ast.Body((self.if_(other),), self.span(other)) if chained else self.body(other)
         return ast.If(self.expr(condition), self.body(then), otherwise, self.span(tree))
 
     def shape(self, tree: LarkTree) -> ast.Shape:
@@ -151,7 +152,9 @@ class TreeBuilder:
             if child is None:
                 continue
             name, value = child.children
-            found.append(ast.Argument(None if name is None else str(name), self.expr(value), self.span(child)))
+            found.append(
+                ast.Argument(None if name is None else str(name), self.expr(value), self.span(child))
+            )
         return tuple(found)
 
     def reference(self, token: Token) -> ast.Reference:
@@ -197,13 +200,17 @@ class TreeBuilder:
                 return ast.Binary(first, tuple((word, e) for e in rest), span)
             case "compare" | "sum" | "product":
                 pairs = zip(children[1::2], children[2::2], strict=True)
-                return ast.Binary(self.expr(children[0]), tuple((str(o), self.expr(e)) for o, e in pairs), span)
+                return ast.Binary(
+                    self.expr(children[0]), tuple((str(o), self.expr(e)) for o, e in pairs), span
+                )
         raise AssertionError(f"no such rule: {tree.data}")
 
     def integer(self, text: str, span: Span) -> int:
         """The value of digits, or 1 with an error."""
         if len(text.lstrip("0")) > MAX_DIGITS:
-            self.errors.append(Diagnostic("E0111", f"this number has {len(text)} digits", span, f"at most {MAX_DIGITS}"))
+            self.errors.append(
+                Diagnostic("E0111", f"this number has {len(text)} digits", span, f"at most {MAX_DIGITS}")
+            )
             return 1
         return int(text)
 

@@ -119,7 +119,8 @@ class Cursor:
     # --- reporting -----------------------------------------------------------------------------------
 
     def error(
-        self, code: str, message: str, span: Span, *, label: str = "", labels: tuple[Label, ...] = (), hint: str = ""
+        self, code: str, message: str, span: Span, *, label: str = "", labels: tuple[Label, ...] = (),
+        hint: str = ""
     ) -> None:
         """Report a mistake."""
         self.errors.append(Diagnostic(code, message, span, label, labels, help=(hint,) if hint else ()))
@@ -127,12 +128,16 @@ class Cursor:
     def missing_comma(self, what: str) -> None:
         """Report a missing comma in front of the token here, and add it."""
         labels = (Label(self.span(), f"the next {what}"),)
-        self.error("E0104", f"missing `,` between two {what}s", self.gap(), label="expected `,`", labels=labels)
+        self.error(
+            "E0104", f"missing `,` between two {what}s", self.gap(), label="expected `,`", labels=labels
+        )
         self.insert("COMMA", ",")
 
     def keyword(self, what: str) -> None:
         """Report a keyword that stands for a name, and keep it as one."""
         word = str(self.token())
         message = f"`{word}` is a keyword, so it cannot be {what}"
-        self.error("E0112", message, self.span(), hint=f"take another name, `{word}_` or `the_{word}` for example")
+        self.error(
+            "E0112", message, self.span(), hint=f"take another name, `{word}_` or `the_{word}` for example"
+        )
         self.take_as("NAME", f"{word}_")

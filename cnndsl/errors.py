@@ -121,8 +121,8 @@ class Diagnostic:
 class CnnError(Exception):
     """Raised for every user's mistake. `diagnostics` holds all that one stage found.
 
-    `recovered` is what a reader made of a text all the same, so that a later stage can look for more mistakes in
-    it: a `cnndsl.files.Program`, or None.
+    `recovered` is what a reader made of a text all the same, so that a later stage can look for more mistakes
+    in it: a `cnndsl.files.Program`, or None.
     """
 
     def __init__(self, diagnostics: Iterable[Diagnostic], *, recovered: object = None) -> None:
@@ -139,14 +139,16 @@ class CnnError(Exception):
 
 
 def diagnostic(
-    code: str, message: str, *, notes: Sequence[str] = (), help: Sequence[str] = ()  # noqa: A002 - the printed word
+    code: str, message: str, *, notes: Sequence[str] = (),
+    help: Sequence[str] = ()  # noqa: A002 - the printed word
 ) -> Diagnostic:
     """A diagnostic that has no place in a ``.cnn`` file (a weight file, an option, the machine)."""
     return Diagnostic(code, message, notes=tuple(notes), help=tuple(help))
 
 
 def problem(
-    code: str, message: str, *, notes: Sequence[str] = (), help: Sequence[str] = ()  # noqa: A002 - the printed word
+    code: str, message: str, *, notes: Sequence[str] = (),
+    help: Sequence[str] = ()  # noqa: A002 - the printed word
 ) -> CnnError:
     """A `CnnError` of one diagnostic that has no place in a ``.cnn`` file."""
     return CnnError((diagnostic(code, message, notes=notes, help=help),))
@@ -172,8 +174,8 @@ def in_order(diagnostics: Iterable[Diagnostic], *, first: Source | None = None) 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate nearest to a misspelt word, or None when nothing is near.
 
-    Case and underscores are ignored first (``MaxPool`` means ``maxpool``); then one letter in three may be wrong,
-    missing, added or swapped with its neighbour.
+    Case and underscores are ignored first (``MaxPool`` means ``maxpool``); then one letter in three may be
+    wrong, missing, added or swapped with its neighbour.
     """
     key = _folded(word)
     names = {_folded(name): name for name in sorted(set(islice(candidates, MAX_CANDIDATES)), reverse=True)}
@@ -269,12 +271,16 @@ def _render_one(d: Diagnostic, *, color: bool) -> str:
             previous = span.source
         out.append(f"{' ' * width} {bar}")
         line = _ShownLine.of(span)
-        out.append(f"{paint('rule', str(span.line).rjust(width))} {bar} {''.join(line.cells).rstrip()}".rstrip())
+        out.append(
+            f"{paint('rule', str(span.line).rjust(width))} {bar} {''.join(line.cells).rstrip()}".rstrip()
+        )
         for place_ in group:
             primary = d.span is not None and place_ is places[0]
             mark, style = ("^", d.severity) if primary else ("-", "second")
             indent, under = line.underline(place_.span, mark)
-            out.append(f"{' ' * width} {bar} {indent}{paint(style, f'{under} {printable(place_.text)}'.rstrip())}")
+            out.append(
+                f"{' ' * width} {bar} {indent}{paint(style, f'{under} {printable(place_.text)}'.rstrip())}"
+            )
     out.extend(f"{' ' * width} {paint('rule', '=')} {paint('bold', 'note')}: {printable(n)}" for n in d.notes)
     out.extend(f"{' ' * width} {paint('rule', '=')} {paint('help', 'help')}: {printable(h)}" for h in d.help)
     return "\n".join(out)

@@ -103,7 +103,8 @@ def choose_network(program: Program, name: str | None) -> ast.Definition:
         if name in networks:
             return networks[name]
         guess = did_you_mean(name, networks)
-        held = f"{where} holds {listed([f'`{n}`' for n in networks])}" if networks else f"{where} holds no network"
+        names = [f"`{n}`" for n in networks]
+        held = f"{where} holds {listed(names)}" if names else f"{where} holds no network"
         raise problem(
             "E0213",
             f"there is no network `{name}` in {where}",
@@ -161,7 +162,9 @@ class _Loader:
         self.sure = self.sure and reading.file is not None
         return reading
 
-    def define(self, file: ast.File, networks: dict[str, ast.Definition] | None, errors: list[Diagnostic]) -> None:
+    def define(
+        self, file: ast.File, networks: dict[str, ast.Definition] | None, errors: list[Diagnostic]
+    ) -> None:
         """Enter a file's blocks, and its networks where they count."""
         for definition in file.definitions:
             table = self.blocks if definition.kind == "block" else networks

@@ -1,9 +1,9 @@
 """Naming and mending the slips of a text that the parser has refused.
 
 Lark decides whether a text is valid; this walk only explains why one is not. It follows the grammar of
-``grammars/cnn.lark`` by hand, so that at every place it knows what was being written, and it writes the tokens
-that were meant, so that one slip does not hide the next. A property test holds that whatever Lark refuses is
-reported here, that valid texts pass unchanged, and that Lark accepts what comes out.
+``grammars/cnn.lark`` by hand, so that at every place it knows what was being written, and it writes the
+tokens that were meant, so that one slip does not hide the next. A property test holds that whatever Lark
+refuses is reported here, that valid texts pass unchanged, and that Lark accepts what comes out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from cnndsl.mend_values import parameters
 from cnndsl.tokens import DEFINITIONS, KEYWORD_TYPES, as_written, not_a_network, span_of
 
 
-def mend(source: Source, tokens: list[Token], errors: list[Diagnostic]) -> tuple[list[Token], list[Diagnostic], bool]:
+def mend(source: Source, tokens: list[Token], errors: list[Diagnostic]) -> tuple[
+    list[Token], list[Diagnostic], bool
+]:
     """The tokens that were meant, every error, and whether the tokens are surely those.
 
     `tokens` have paired brackets; `errors` are those of the lexer and of the pairing. Of these, the ones that
@@ -155,7 +157,10 @@ class _Walk:
                     span = span.to(c.span())
                     c.drop()
                 hint = f"write {''.join(ch if ch.isalnum() else '_' for ch in span.text)}"
-                c.error("E0106", f"`{span.text}` is not a name: it is made of letters, digits and `_`", span, hint=hint)
+                c.error(
+                    "E0106", f"`{span.text}` is not a name: it is made of letters, digits and `_`", span,
+                    hint=hint
+                )
         elif c.kind() in KEYWORD_TYPES and c.kind(1) in {"LBRACE", "LPAR"}:
             c.keyword(f"the name of a {kind}")
         elif c.kind() in {"INT", "DIMS"}:
@@ -173,5 +178,6 @@ class _Walk:
 _USE = {"import": "use", "include": "use", "from": "use", "using": "use", "require": "use"}
 _DEFINITIONS = {
     "net": "network", "model": "network", "module": "network", "class": "network", "graph": "network",
-    "def": "block", "function": "block", "fn": "block", "macro": "block", "layer": "block", "template": "block",
+    "def": "block", "function": "block", "fn": "block", "macro": "block", "layer": "block",
+    "template": "block",
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cnndsl.cursor import VALUE_STARTS, Cursor
-from cnndsl.tokens import KEYWORD_TYPES, placed
+from cnndsl.tokens import KEYWORD_TYPES, placed, span_of
 
 _OPERATORS = frozenset({"SIGN", "SCALE", "COMPARE", "AND", "OR"})
 _ATOMS = frozenset({"INT", "FLOAT", "STRING", "DIMS", "REF", "TRUE", "FALSE"})
@@ -19,7 +21,10 @@ def expression(c: Cursor, *, condition: bool = False) -> None:
         _operand(c, before)
         kind = c.kind()
         if kind == "EQUAL" and condition:
-            c.error("E0115", "comparisons are written with `==`", c.span(), hint="`=` gives a value to an argument")
+            c.error(
+                "E0115", "comparisons are written with `==`", c.span(),
+                hint="`=` gives a value to an argument"
+            )
             c.take_as("COMPARE", "==")
             before, compared = "COMPARE", True
             continue
@@ -42,7 +47,9 @@ def _operand(c: Cursor, before: str) -> None:
         if before in {"", "AND", "OR"}:
             c.take()
         else:
-            c.error("E0106", "`not` stands in front of a whole comparison", c.span(), hint="put it in parentheses")
+            c.error(
+                "E0106", "`not` stands in front of a whole comparison", c.span(), hint="put it in parentheses"
+            )
             c.skip()
     while c.kind() == "SIGN":
         c.take()
@@ -58,7 +65,9 @@ def _atom(c: Cursor, before: str) -> None:
     elif kind == "LPAR":
         _parentheses(c)
     elif kind == "LSQB":
-        c.error("E0115", "a tuple stands in parentheses", c.span(), hint="brackets hold shapes: write (1, 2, 3)")
+        c.error(
+            "E0115", "a tuple stands in parentheses", c.span(), hint="brackets hold shapes: write (1, 2, 3)"
+        )
         _parentheses(c)
     elif kind in {"INPUT", "OUTPUT"} and c.kinds(3)[1:] == ("DOT", "NAME"):
         hint = f"write in.{c.token(2)}"
@@ -86,7 +95,10 @@ def _name(c: Cursor) -> None:
         c.take()
     if c.kind() == "DOT":
         message = "expected a field behind this `.`" if c.kind(1) != "NAME" else "a field has no fields"
-        c.error("E0106", message, c.span(), hint="the current tensor has in.height, in.width, in.channels, in.features")
+        c.error(
+            "E0106", message, c.span(),
+            hint="the current tensor has in.height, in.width, in.channels, in.features"
+        )
         while c.kind() == "DOT" or (c.kind() == "NAME" and c.tokens[c.at - 1].type == "DOT"):
             c.skip()
     if c.kind() == "LPAR" and c.touches():
@@ -104,58 +116,73 @@ def _parentheses(c: Cursor) -> None:
         c.invent("INT", "1")
     else:
         expression(c)
-        while c.kind() != closer:
-            if c.kind() == "COMMA":
-                c.take()
-            elif c.kind() in VALUE_STARTS:
-                c.missing_comma("value")
-            else:
-                c.error("E0106", f"expected `,` or `)`, found {c.found()}", c.span())
-                c.skip_to_comma()
-                continue
-            if c.kind() == closer:
-                break
-            expression(c)
+        _separated(c, expression, "a value", closer=closer)
     c.take_as("RPAR", ")")
+
+
+def _separated(
+    c: Cursor, item: Callable[[Cursor], None], what: str, *, closer: str, filled: bool = True
+) -> None:
+    """The items of a bracket up to where it closes, with a comma between each two.
+
+    `filled` tells that the first stands already; a comma behind the last is allowed.
+    """
+    while c.kind() != closer:
+        if c.kind() == "COMMA" and filled:
+            c.take()
+            filled = False
+        elif c.kind() == "COMMA":
+            c.error(
+                "E0106", f"expected {what}, found `,`", c.span(),
+                hint=f"drop this comma, or write the {what.split()[1]}"
+            )
+            c.drop()
+        elif not filled:
+            item(c)
+            filled = True
+        elif c.kind() in VALUE_STARTS or (c.kind() in KEYWORD_TYPES and c.kind(1) == "EQUAL"):
+            c.missing_comma(what.split()[1])
+            filled = False
+        else:
+            bracket = {"RPAR": ")", "RSQB": "]"}[closer]
+            c.error("E0106", f"expected `,` or `{bracket}`, found {c.found()}", c.span())
+            c.skip_to_comma()
 
 
 def arguments(c: Cursor) -> None:
     """`( ... )` behind a layer or an input."""
     c.take()
-    while c.kind() != "RPAR":
-        if c.kind() == "COMMA":
-            c.error("E0106", "expected an argument, found `,`", c.span(), hint="drop this comma, or write the argument")
-            c.skip()
-            continue
-        if c.kind() == "LBRACE":
-            c.error("E0115", "a body in braces is no argument", c.span(), hint="arms stand behind: add { { ... } { ... } }")
-            c.skip()
-        else:
-            _argument(c)
-        if c.kind() == "COMMA":
-            c.take()
-        elif c.kind() in VALUE_STARTS or (c.kind() in KEYWORD_TYPES and c.kind(1) == "EQUAL"):
-            c.missing_comma("argument")
-        elif c.kind() != "RPAR":
-            c.error("E0106", f"expected `,` or `)`, found {c.found()}", c.span())
-            c.skip_to_comma()
+    _separated(c, _argument, "an argument", closer="RPAR", filled=False)
     c.take()
 
 
 def _argument(c: Cursor) -> None:
+    if c.kind() == "LBRACE":
+        c.error(
+            "E0115", "a body in braces is no argument", c.span(),
+            hint="arms stand behind: add { { ... } { ... } }"
+        )
+        c.skip()
+        c.invent("INT", "1")
+        return
     if c.kind(1) in {"EQUAL", "COLON"} and (c.kind() == "NAME" or c.kind() in KEYWORD_TYPES):
         if c.kind() == "NAME":
             c.take()
         else:
             c.keyword("an argument")
         if c.kind() == "COLON":
-            c.error("E0115", "an argument is given with `=`", c.span(), hint=f"write {c.tokens[c.at - 1]}=...")
+            c.error(
+                "E0115", "an argument is given with `=`", c.span(), hint=f"write {c.tokens[c.at - 1]}=..."
+            )
             c.take_as("EQUAL", "=")
         else:
             c.take()
         if c.kind() in {"COMMA", "RPAR"}:
             name = c.tokens[c.at - 2]
-            c.error("E0106", f"`{name}` has no value", c.span(-2).to(c.span(-1)), label="expected a value behind it")
+            c.error(
+                "E0106", f"`{name}` has no value", c.span(-2).to(c.span(-1)),
+                label="expected a value behind it"
+            )
             c.invent("INT", "1")
             return
     expression(c)
@@ -165,56 +192,45 @@ def shape(c: Cursor) -> None:
     """`[ ... ]`: an assertion or the shape of an input."""
     c.take()
     if c.kind() == "RSQB":
-        c.error("E0106", "this shape is empty", c.span(-1).to(c.span()), hint="write [224x224x3], or `_` for any size")
+        c.error(
+            "E0106", "this shape is empty", c.span(-1).to(c.span()),
+            hint="write [224x224x3], or `_` for any size"
+        )
         c.invent("INT", "1")
     else:
         expression(c)
-    while c.kind() != "RSQB":
-        if c.kind() == "COMMA" and c.kind(1) == "RSQB":
-            c.error("E0106", "expected a size behind `,`", c.span(), hint="drop this comma")
-            c.drop()
-        elif c.kind() == "COMMA":
-            c.take()
-            expression(c)
-        elif c.kind() in VALUE_STARTS:
-            c.missing_comma("size")
-            expression(c)
-        else:
-            c.error("E0106", f"expected `,` or `]`, found {c.found()}", c.span(), hint="a shape is written [224x224x3]")
-            c.skip_to_comma()
+        _separated(c, expression, "a size", closer="RSQB")
+    if c.out[-1].type == "COMMA":
+        c.error(
+            "E0106", "expected a size behind this `,`", span_of(c.source, c.out.pop()), hint="drop the comma"
+        )
     c.take()
 
 
 def parameters(c: Cursor) -> None:
     """`(name, name = default)` behind the name of a block or network."""
     c.take()
-    while c.kind() != "RPAR":
-        if c.kind() == "NAME":
-            c.take()
-        elif c.kind() in KEYWORD_TYPES:
-            c.keyword("a parameter")
-        else:
-            c.error("E0106", f"expected the name of a parameter, found {c.found()}", c.span())
-            if c.kind() != "COMMA":
-                c.skip_to_comma()
-            if c.kind() == "COMMA":
-                c.skip()
-            continue
-        if c.kind() == "COLON":
-            c.error("E0115", "a default is given with `=`", c.span(), hint=f"write {c.tokens[c.at - 1]} = ...")
-            c.take_as("EQUAL", "=")
-            expression(c)
-        elif c.kind() == "EQUAL":
-            c.take()
-            expression(c)
-        if c.kind() == "COMMA":
-            c.take()
-        elif c.kind() == "NAME" or c.kind() in KEYWORD_TYPES:
-            c.missing_comma("parameter")
-        elif c.kind() != "RPAR":
-            c.error("E0106", f"expected `,` or `)`, found {c.found()}", c.span())
-            c.skip_to_comma()
+    _separated(c, _parameter, "a parameter", closer="RPAR", filled=False)
     c.take()
+
+
+def _parameter(c: Cursor) -> None:
+    if c.kind() == "NAME":
+        c.take()
+    elif c.kind() in KEYWORD_TYPES:
+        c.keyword("a parameter")
+    else:
+        c.error("E0106", f"expected the name of a parameter, found {c.found()}", c.span())
+        c.invent("NAME", "_unnamed")
+        c.skip_to_comma()
+        return
+    if c.kind() == "COLON":
+        c.error("E0115", "a default is given with `=`", c.span(), hint=f"write {c.tokens[c.at - 1]} = ...")
+        c.take_as("EQUAL", "=")
+        expression(c)
+    elif c.kind() == "EQUAL":
+        c.take()
+        expression(c)
 
 
 def input_shape(c: Cursor) -> None:

@@ -50,7 +50,9 @@ def read(text: str, name: str) -> Reading:
     if "\0" in text:
         at = text.index("\0")
         hint = "a .cnn file is plain text; is this a weight file?"
-        error = Diagnostic("E0109", "this is not a text: it holds a zero byte", Span(source, at, at + 1), help=(hint,))
+        error = Diagnostic(
+            "E0109", "this is not a text: it holds a zero byte", Span(source, at, at + 1), help=(hint,)
+        )
         return Reading(None, (error,))
     try:
         tokens, slips = lex(source)
@@ -65,7 +67,8 @@ def read(text: str, name: str) -> Reading:
     if tree is None or errors:
         mended, errors, sure = mend(source, tokens, errors)
         if not errors:
-            # Not reached as far as the property tests know; but a refused text is never passed over in silence.
+            # Not reached as far as the property tests know; but a refused text is never passed over in
+            # silence.
             errors = [_plain_error(source, tokens, refused)]
         tree, _ = _feed(mended) if sure else (None, None)
     if tree is None:
@@ -93,4 +96,6 @@ def _feed(tokens: Iterable[Token]) -> tuple[Tree[Token] | None, Token | None]:
 
 def _plain_error(source: Source, tokens: list[Token], refused: Token | None) -> Diagnostic:
     found = shown(refused) if refused is not None else "the end of the text"
-    return Diagnostic("E0106", f"found {found}, which cannot stand here", span_of(source, refused or tokens[-1]))
+    return Diagnostic(
+        "E0106", f"found {found}, which cannot stand here", span_of(source, refused or tokens[-1])
+    )

@@ -1,25 +1,25 @@
 """From text to tokens, with what is no token of the language named and mended.
 
-Lark's lexer does the splitting, by the terminals of ``grammars/cnn.lark``. Its BAD_ terminals match, whole, what
-people write by mistake (a number like ``1.``, an unclosed string, ``&&``); here each becomes an error and the
-token that was meant.
+Lark's lexer does the splitting, by the terminals of ``grammars/cnn.lark``. Its BAD_ terminals match, whole,
+what people write by mistake (a number like ``1.``, an unclosed string, ``&&``); here each becomes an error
+and the token that was meant.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
-from typing import Any
 
 from lark import Lark, Token
 
 from cnndsl.errors import CnnError, Diagnostic, Source, Span
 
 MAX_TOKENS = 100_000
-"""Words and signs of a text. The largest published networks take six thousand; reading takes 40 us for each."""
+"""Words and signs of a text. The largest published networks take six thousand; each takes 40 us."""
 
 KEYWORDS = frozenset(
-    {"use", "block", "network", "input", "output", "repeat", "if", "else", "and", "or", "not", "true", "false"}
+    ("use", "block", "network", "input", "output", "repeat", "if", "else", "and", "or", "not", "true", "false")
 )
 KEYWORD_TYPES = frozenset(word.upper() for word in KEYWORDS)
 DEFINITIONS = frozenset({"USE", "BLOCK", "NETWORK"})
@@ -79,13 +79,16 @@ def _too_long(source: Source, tokens: list[Token], token: Token) -> Diagnostic:
     if first.type not in DEFINITIONS:
         return not_a_network(source, first)
     message = f"the text is too long: more than {MAX_TOKENS:,} words and signs"
-    return Diagnostic("E0110", message, span_of(source, token), help=("write layers that repeat as `repeat n { ... }`",))
+    return Diagnostic(
+        "E0110", message, span_of(source, token), help=("write layers that repeat as `repeat n { ... }`",)
+    )
 
 
 def not_a_network(source: Source, first: Token) -> Diagnostic:
     """The error about a text that is something else altogether."""
     return Diagnostic(
-        "E0114", f"expected `use`, `block` or `network`, found {as_written(source, first)}", span_of(source, first),
+        "E0114", f"expected `use`, `block` or `network`, found {as_written(source, first)}",
+        span_of(source, first),
         "is this a .cnn file?", help=("a network is written: network Name { input image [224x224x3] ... }",),
     )
 
@@ -104,37 +107,37 @@ def as_written(source: Source, token: Token) -> str:
 def _mended(token: Token, span: Span) -> tuple[Diagnostic | None, Token | None]:
     """The error about a token of no program, and the token that was meant, if any."""
 
-    def error(code: str, message: str, *, label: str = "", hint: str = "") -> Diagnostic:
+    def error(code: str, message: str, hint: str = "", *, label: str = "") -> Diagnostic:
         return Diagnostic(code, message, span, label, help=(hint,) if hint else ())
 
     text = str(token)
     match token.type:
         case "BAD_NUMBER":
-            return error("E0111", f"{shown(text)} is not a number", hint=_number_hint(text)), placed("INT", "1", token)
+            meant = placed("INT", "1", token)
+            return error("E0111", f"{shown(text)} is not a number", _number_hint(text)), meant
         case "BAD_STRING":
             hint = 'a string ends on the line that it begins on: "like this"'
-            return error("E0107", "this string is not closed", label='no closing `"`', hint=hint), placed(
-                "STRING", f'{text}"', token
-            )
+            meant = placed("STRING", f'{text}"', token)
+            return error("E0107", "this string is not closed", hint, label='no closing `"`'), meant
         case "BAD_QUOTES":
             inner = text[1:].rstrip("'\u2018\u2019\u201c\u201d")
             hint = f'write "{inner}"' if len(inner) <= 30 else ""
-            return error("E0115", 'strings are written between double quotes, "like this"', hint=hint), placed(
-                "STRING", f'"{inner}"'.replace("\n", " "), token
-            )
+            meant = placed("STRING", f'"{inner}"', token)
+            return error("E0115", 'strings are written between double quotes, "like this"', hint), meant
         case "BAD_COMMENT":
             return error("E0115", "a comment begins with `#` and goes to the end of the line"), None
         case "BAD_NAME":
             hint = "names are made of the letters a to z and A to Z, digits and `_`"
-            return error("E0101", f"{shown(text)} is not a name", hint=hint), placed("NAME", "_bad", token)
+            return error("E0101", f"{shown(text)} is not a name", hint), placed("NAME", "_bad", token)
         case "BAD_OPERATOR":
             return _operator(token, error)
     if text == "?":
-        hint = "`_` leaves a size unchecked: [_x_x64]"
-        return error("E0101", "unexpected character `?`", hint=hint), placed("NAME", "_", token)
+        return error("E0101", "unexpected character `?`", "`_` leaves a size unchecked: [_x_x64]"), placed(
+            "NAME", "_", token
+        )
     if text == "@":
         hint = "a reference is written without a space: @label"
-        return error("E0101", "this `@` has no label behind it", hint=hint), None
+        return error("E0101", "this `@` has no label behind it", hint), None
     if len(text) > 1:
         return error("E0101", "unexpected characters"), None
     named = f"`{text}`" if text.isprintable() else f"U+{ord(text):04X}"
@@ -153,16 +156,18 @@ _OPERATORS = {
     "\u21d2": ("ARROW", "->", "`->`"),
     "\u27f6": ("ARROW", "->", "`->`"),
     "\u2794": ("ARROW", "->", "`->`"),
-    "**": ("SCALE", "*", "a product: `n * n`"),
+    "**": ("SCALE", "*", "as a product, `n * n`,"),
 }
 
 
-def _operator(token: Token, error: Any) -> tuple[Diagnostic, Token | None]:
+def _operator(token: Token, error: Callable[..., Diagnostic]) -> tuple[Diagnostic, Token | None]:
     text = str(token)
     if text == ";":
-        return error("E0115", "nothing ends a layer: `->` or a new line feeds the next one", hint="drop the `;`"), None
+        message = "nothing ends a layer: `->` or a new line feeds the next one"
+        return error("E0115", message, "drop the `;`"), None
     if text == "|":
-        return error("E0115", "`|` means nothing here", hint="write `->` between layers, `or` in a condition"), None
+        hint = "write `->` between layers, `or` in a condition"
+        return error("E0115", "`|` means nothing here", hint), None
     type_, word, written = _OPERATORS[text]
     return error("E0115", f"`{text}` is written {written} here"), placed(type_, word, token)
 
@@ -178,7 +183,7 @@ def _number_hint(text: str) -> str:
     if text[:-1].isdigit() and text[-1] in "kK":
         return f"write {text[:-1]}000, or {text[:-1]} * 1024"
     if "x" in text.lower() and text[0].isdigit():
-        return "sizes are written in numbers, 3x3 or 227x227x3; with names they are tuples, (k, k) or [h, w, c]"
+        return "sizes are written in numbers, 3x3 or 227x227x3; names need commas, (k, k) or [h, w, c]"
     if text[-1] in "eE":
         return f"an exponent follows the `{text[-1]}`: {text}-4"
     if text[-1] in "fF" and text[:-1].replace(".", "", 1).isdigit():

@@ -1,7 +1,8 @@
 """Arithmetic of sliding windows, shared by convolution and pooling.
 
-Floor: out = floor((in + pads - dilation (k - 1) - 1) / stride) + 1 (torch.nn.Conv2d). Ceil: as floor with ceil,
-less a last window that would start beyond the input and its left padding (torch.nn.MaxPool2d, `ceil_mode`).
+Floor: out = floor((in + pads - dilation (k - 1) - 1) / stride) + 1 (torch.nn.Conv2d). Ceil: as floor with
+ceil, less a last window that would start beyond the input and its left padding (torch.nn.MaxPool2d,
+`ceil_mode`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from cnndsl.ops.base import ShapeError
 from cnndsl.ops.fields import Pads, show_pads, show_pair
 
 
-def output_size(size: int, kernel: int, *, stride: int, before: int, after: int, dilation: int, ceil: bool) -> int:
+def output_size(
+    size: int, kernel: int, *, stride: int, before: int, after: int, dilation: int, ceil: bool
+) -> int:
     """Number of windows along one axis; less than 1 when none fits."""
     span = size + before + after - dilation * (kernel - 1) - 1
     if not ceil:
@@ -22,7 +25,9 @@ def output_size(size: int, kernel: int, *, stride: int, before: int, after: int,
     return out
 
 
-def same_pads(x: TensorType, kernel: tuple[int, int], stride: tuple[int, int], *, dilation: tuple[int, int]) -> Pads:
+def same_pads(
+    x: TensorType, kernel: tuple[int, int], stride: tuple[int, int], *, dilation: tuple[int, int]
+) -> Pads:
     """The padding with which the output has ceil(in / stride) rows and columns.
 
     The odd one goes below and right, as torch's ``padding='same'`` and TensorFlow's SAME put it.

@@ -16,7 +16,7 @@ from cnndsl.passes.values import POISON, Evaluator, Report
 
 @dataclass(frozen=True)
 class Callee:
-    """What is called: a word for messages ("conv", "block `stage`"), and the names that it takes, in order."""
+    """What is called: a word for messages ("conv", "block `stage`"), and the names that it takes."""
 
     title: str
     names: tuple[str, ...]
@@ -82,7 +82,9 @@ def pair_arguments(
     if missing and good:
         good = False
         words = listed([f"`{name}`" for name in missing])
-        report(Diagnostic("E0203", f"{callee.title} needs {words}", span, labels=callee.places, help=callee.help))
+        report(
+            Diagnostic("E0203", f"{callee.title} needs {words}", span, labels=callee.places, help=callee.help)
+        )
     return bound, good
 
 
@@ -155,12 +157,16 @@ def _too_many(callee: Callee, arguments: Sequence[ast.Argument], position: int) 
     amount = "one argument" if count == 1 else f"at most {count} arguments"
     names = listed([f"`{name}`" for name in callee.names])
     notes = (f"they are {names}",) if count > 1 else ()
-    return Diagnostic("E0207", f"{callee.title} takes {amount}", span, "too many", callee.places, notes, callee.help)
+    return Diagnostic(
+        "E0207", f"{callee.title} takes {amount}", span, "too many", callee.places, notes, callee.help
+    )
 
 
 def _repeated(callee: Callee, name: str, first: ast.Argument, again: ast.Argument) -> Diagnostic:
     message = f"argument `{name}` of {callee.title} is given twice"
-    label = Label(first.span, "first given here" if first.name is not None else "first given here, by its position")
+    label = Label(
+        first.span, "first given here" if first.name is not None else "first given here, by its position"
+    )
     return Diagnostic("E0204", message, again.span, "given again", (label,))
 
 
@@ -176,7 +182,9 @@ def _unknown(callee: Callee, name: str, argument: ast.Argument) -> Diagnostic:
     else:
         hint = f"{callee.title} takes no arguments"
     span = Span(argument.span.source, argument.span.start, argument.span.start + len(name))
-    return Diagnostic("E0202", f"{callee.title} has no argument `{name}`", span, labels=callee.places, help=(hint,))
+    return Diagnostic(
+        "E0202", f"{callee.title} has no argument `{name}`", span, labels=callee.places, help=(hint,)
+    )
 
 
 _OTHER_NAMES: Mapping[str, tuple[str, ...]] = {

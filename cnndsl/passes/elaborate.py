@@ -1,31 +1,38 @@
 """From the syntax tree to the graph: expand blocks, repeats and conditions; infer and check every shape.
 
-All mistakes of a network are collected and raised together. After a mistake the current tensor's type is unknown
-(None) and nothing that depends on it is reported, until a layer or a shape assertion makes it known again.
+All mistakes of a network are collected and raised together. After a mistake the current tensor's type is
+unknown (None) and nothing that depends on it is reported, until a layer or a shape assertion makes it known
+again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 from cnndsl import syntax as ast
 from cnndsl.errors import CnnError, Diagnostic, Label, Span, in_order
 from cnndsl.files import Program
-from cnndsl.ir import Graph, InputSpec, Node, TensorType, verify
+from cnndsl.ir import Graph, InputSpec, Node, verify
 from cnndsl.ops import operations
 from cnndsl.ops.base import Op
 from cnndsl.ops.fields import show_value
+from cnndsl.passes.assertions import check_assertion, input_type
 from cnndsl.passes.bind import convert_arguments
 from cnndsl.passes.inputs import input_spec
 from cnndsl.passes.ledger import MAX_LAYERS, MAX_STEPS, Ledger, StopError
 from cnndsl.passes.names import Names, call_span
-from cnndsl.passes.parameters import Parameters, block_parameters, check_settings, network_parameters
+from cnndsl.passes.parameters import (
+    Parameters,
+    block_parameters,
+    check_settings,
+    network_parameters,
+    repeat_count,
+)
 from cnndsl.passes.scope import Entry, Scope, Value, no_label, planned_labels
-from cnndsl.passes.shapes import MAX_VALUES, Joined, Tensors, fits, infer, shape_dims, wrong_shape
-from cnndsl.passes.values import POISON, Evaluator
+from cnndsl.passes.shapes import MAX_VALUES, Joined, Tensors, infer
+from cnndsl.passes.values import POISON, Evaluator, Poison
 
 __all__ = ["MAX_DEPTH", "MAX_LAYERS", "MAX_STEPS", "MAX_VALUES", "elaborate"]
 
@@ -71,17 +78,24 @@ class _Expander:
             pass
         if end is None and not self.ledger.errors:
             hint = ("begin with: input image [224x224x3]",)
-            self.ledger.report(Diagnostic("E0307", f"network `{network.name}` has no input", network.name_span, help=hint))
+            self.ledger.report(
+                Diagnostic("E0307", f"network `{network.name}` has no input", network.name_span, help=hint)
+            )
         if self.ledger.errors:
             raise CnnError(in_order(self.ledger.errors.values(), first=self.program.file.source))
         assert end is not None
         assert end.node is not None
-        outputs = (("main", end.node), *((name, node) for name, (node, _) in self.outputs.items() if node is not None))
-        return verify(Graph(network.name, tuple(self.tensors.nodes.values()), outputs, tuple(parameters.items())))
+        sides = ((name, node) for name, (node, _) in self.outputs.items() if node is not None)
+        outputs = (("main", end.node), *sides)
+        return verify(
+            Graph(network.name, tuple(self.tensors.nodes.values()), outputs, tuple(parameters.items()))
+        )
 
     # --- bodies --------------------------------------------------------------------------------------
 
-    def _body(self, body: ast.Body, current: Value | None, scope: Scope, parameters: Parameters) -> Value | None:
+    def _body(
+        self, body: ast.Body, current: Value | None, scope: Scope, parameters: Parameters
+    ) -> Value | None:
         """Expand a pipeline from the current tensor to its end. None means: no input yet."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
@@ -94,7 +108,9 @@ class _Expander:
         self.depth -= 1
         return current
 
-    def _item(self, item: ast.Item, current: Value | None, scope: Scope, parameters: Parameters) -> Value | None:
+    def _item(
+        self, item: ast.Item, current: Value | None, scope: Scope, parameters: Parameters
+    ) -> Value | None:
         if isinstance(item, ast.Input):
             return self._input(item, current, scope, parameters)
         if current is None:
@@ -104,7 +120,7 @@ class _Expander:
             case ast.Layer():
                 return self._layer(item, current, scope, evaluator)
             case ast.Shape():
-                return self._assert_shape(item, current, evaluator)
+                return check_assertion(item, current, evaluator, tensors=self.tensors, ledger=self.ledger)
             case ast.Goto():
                 return self._lookup(item.target, scope)
             case ast.Group():
@@ -126,13 +142,14 @@ class _Expander:
         return Value(None, None, item.span)
 
     def _input(self, item: ast.Input, current: Value | None, scope: Scope, parameters: Parameters) -> Value:
-        # Whatever this input's mistakes, what follows is checked against the declared shape as far as it is known.
+        # Whatever this input's mistakes, what follows is checked against the declared shape as far as it is
+        # known.
         if scope.prefix or self.ledger.calls or self.depth > 1:
             message = "`input` stands only in the body of a network, not in a block, arm or repeat"
             self.ledger.report(Diagnostic("E0221", message, item.name_span))
             return current or Value(None, None, item.span)
         evaluator = Evaluator(parameters, None, self.ledger.report)
-        type_ = self._input_type(item.shape, evaluator)
+        type_ = input_type(item.shape, evaluator)
         bound = self.names.bound[item.name_span]
         spec = input_spec(bound, type_, evaluator) if type_ is not None else InputSpec()
         name = self._name(ast.Label(item.name, item.name_span), "input", scope)
@@ -142,39 +159,6 @@ class _Expander:
             self._add(Node(name, None, (), type_, item.span, spec=spec), Label(item.name_span, f"is {type_}"))
         scope.entries[item.name] = Entry(value, item.name_span)
         return value
-
-    def _input_type(self, shape: ast.Shape, evaluator: Evaluator) -> TensorType | None:
-        dims = shape_dims(shape, evaluator)
-        if dims is None:
-            return None
-        sizes = tuple(d for d in dims if d is not None)
-        if len(sizes) < len(dims):
-            self.ledger.report(Diagnostic("E0308", "an input needs every size; `_` is for shape assertions", shape.span))
-            return None
-        if prod(sizes) > MAX_VALUES:
-            self.ledger.report(Diagnostic("E0218", f"an input of {prod(sizes):,} values is absurdly large", shape.span))
-            return None
-        return TensorType(sizes)
-
-    def _assert_shape(self, item: ast.Shape, current: Value, evaluator: Evaluator) -> Value:
-        self.ledger.spend_text(item.span)
-        dims = shape_dims(item, evaluator)
-        if dims is None:
-            return current
-        sizes = tuple(d for d in dims if d is not None)
-        if current.type is None:
-            # After a mistake, the author's own word is the best guess at what comes next.
-            known = len(sizes) == len(dims) and prod(sizes) <= MAX_VALUES
-            return Value(None, TensorType(sizes), item.span) if known else current
-        if current.node is None or fits(dims, current.type):
-            return current
-        if current.meant is not None and fits(dims, current.meant):
-            return current  # it would hold if the one before did
-        if not self.ledger.reported("E0301", item.span):
-            self.ledger.report(wrong_shape(item, dims, current, self.tensors))
-        if len(dims) != len(current.type.shape) or prod(sizes) > MAX_VALUES:
-            return replace(current, meant=None)
-        return replace(current, meant=TensorType(tuple(d or f for d, f in zip(dims, current.type.shape, strict=True))))
 
     def _add(self, node: Node, place: Label) -> None:
         self.tensors.nodes[node.name] = node
@@ -196,14 +180,6 @@ class _Expander:
                 short = scope.automatic(f"{label.name}_")
         scope.taken[short] = label.span if label is not None else self.network.name_span
         return scope.prefix + short
-
-    def _enter(self, item: ast.Layer, name: str, entry: Entry, scope: Scope) -> None:
-        """Make a layer known by its label, or by its automatic name: that is what `summary` prints."""
-        if item.label is not None:
-            scope.entries[item.label.name] = entry
-            scope.entries[scope.indexed(item.label.name)] = entry
-        else:
-            scope.entries[name.removeprefix(scope.prefix)] = entry
 
     def _lookup(self, reference: ast.Reference, scope: Scope) -> Value:
         entry = scope.find(reference.path)
@@ -227,12 +203,18 @@ class _Expander:
         return end
 
     def _repeat(self, item: ast.Repeat, current: Value, scope: Scope, evaluator: Evaluator) -> Value:
-        count = self._count(item, evaluator)
+        count = None
+        if item.count.span not in self.unknown:
+            self.ledger.spend_text(item.count.span)
+            count = repeat_count(item.count, evaluator, self.ledger)
         if count is None:
-            self._forget(item, scope)
+            self.unknown.add(item.count.span)
+            scope.forget(item)
             return Value(None, None, item.span)
         if item.label is not None:
-            return self._labelled_repeat(item, item.label, count, current, scope=scope, parameters=evaluator.parameters)
+            return self._labelled_repeat(
+                item, item.label, count, current, scope=scope, parameters=evaluator.parameters
+            )
         around = scope.passes
         for number in range(count):
             self.ledger.spend(1, item.span)
@@ -246,22 +228,6 @@ class _Expander:
         scope.passes = around
         return current
 
-    def _count(self, item: ast.Repeat, evaluator: Evaluator) -> int | None:
-        if item.count.span in self.unknown:
-            return None
-        self.ledger.spend_text(item.count.span)
-        count = evaluator.value(item.count)
-        if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_STEPS:
-            return count
-        self.unknown.add(item.count.span)
-        if count is not POISON:
-            if isinstance(count, int) and not isinstance(count, bool) and count > MAX_STEPS:
-                raise self.ledger.too_large(f"`repeat {count}` is more than {MAX_STEPS:,} passes", item.count.span)
-            code = "E0206" if isinstance(count, int) and not isinstance(count, bool) else "E0205"
-            message = f"`repeat` needs a whole number of at least 0, found {show_value(count)}"
-            self.ledger.report(Diagnostic(code, message, item.count.span))
-        return None
-
     def _labelled_repeat(
         self,
         item: ast.Repeat,
@@ -272,7 +238,7 @@ class _Expander:
         scope: Scope,
         parameters: Parameters,
     ) -> Value:
-        """``label: repeat n``: pass i lives under ``label.i``; a lone unlabelled layer is itself called so."""
+        """``label: repeat n``: pass i lives under ``label.i``; a lone unlabelled layer is called so."""
         outer = Scope(self._name(label, "", scope) + ".", scope, {})
         layers = [i for i in item.body.items if not isinstance(i, ast.Shape)]
         alone = len(layers) == 1 and isinstance(layers[0], ast.Layer) and layers[0].label is None
@@ -281,7 +247,9 @@ class _Expander:
             mistakes = len(self.ledger.errors)
             index = ast.Label(str(number), label.span)
             if alone:
-                named = tuple(replace(i, label=index) if isinstance(i, ast.Layer) else i for i in item.body.items)
+                named = tuple(
+                    replace(i, label=index) if isinstance(i, ast.Layer) else i for i in item.body.items
+                )
                 current = self._body(replace(item.body, items=named), current, outer, parameters) or current
             else:
                 current = self._labelled(index, item.body, current, outer, parameters)
@@ -293,23 +261,18 @@ class _Expander:
         return current
 
     def _if(self, item: ast.If, current: Value, scope: Scope, evaluator: Evaluator) -> Value:
-        if item.condition.span in self.unknown:
-            return Value(None, None, item.span)
-        self.ledger.spend_text(item.condition.span)
-        condition = evaluator.boolean(item.condition)
-        if not isinstance(condition, bool):
+        condition: bool | Poison = POISON
+        if item.condition.span not in self.unknown:
+            self.ledger.spend_text(item.condition.span)
+            condition = evaluator.boolean(item.condition)
+        if isinstance(condition, Poison):
             self.unknown.add(item.condition.span)
-            self._forget(item, scope)
+            scope.forget(item)
             return Value(None, None, item.span)
         body = item.then if condition else item.otherwise
         if body is None:
             return current
         return self._body(body, current, scope, evaluator.parameters) or current
-
-    def _forget(self, item: ast.Item, scope: Scope) -> None:
-        """Make the labels of what cannot be expanded known as unknown, so that references to them are no mistakes."""
-        for label, span in planned_labels(ast.Body((item,), item.span)).items():
-            scope.entries.setdefault(label, Entry(Value(None, None, span), span))
 
     def _output(self, item: ast.Output, current: Value, scope: Scope, parameters: Parameters) -> Value:
         label = ast.Label(item.name, item.name_span)
@@ -317,7 +280,9 @@ class _Expander:
         if first is not None or item.name == "main":
             labels = (Label(first[1], "first used here"),) if first is not None else ()
             why = "belongs to the network's last layer" if first is None else "is used twice"
-            self.ledger.report(Diagnostic("E0211", f"the output name `{item.name}` {why}", item.name_span, "", labels))
+            self.ledger.report(
+                Diagnostic("E0211", f"the output name `{item.name}` {why}", item.name_span, "", labels)
+            )
             label = ast.Label(f"{item.name}_", item.name_span)
         end = self._labelled(label, item.body, current, scope, parameters)
         self.outputs.setdefault(item.name, (end.node, item.name_span))
@@ -349,15 +314,15 @@ class _Expander:
         base = item.name if known else self.names.guess(item.name) or item.name
         if item.label is not None:
             scope.taken.setdefault(scope.indexed(item.label.name), item.label.span)
-            self._enter(item, "", Entry(value, item.name_span), scope)
+            scope.enter(item.label, "", Entry(value, item.name_span))
         else:
-            self._enter(item, self._name(None, base, scope), Entry(value, item.name_span), scope)
-        for arm in item.arms or ():
-            for label, span in planned_labels(ast.Body((replace(item, arms=(arm,)),), item.span)).items():
-                scope.entries.setdefault(label, Entry(Value(None, None, span), span))
+            scope.enter(item.label, self._name(None, base, scope), Entry(value, item.name_span))
+        scope.forget(item)
         return value
 
-    def _operation(self, item: ast.Layer, cls: type[Op], current: Value, scope: Scope, evaluator: Evaluator) -> Value:
+    def _operation(
+        self, item: ast.Layer, cls: type[Op], current: Value, scope: Scope, evaluator: Evaluator
+    ) -> Value:
         name = self._name(item.label, cls.name, scope)
         where = item.label.span if item.label is not None else item.name_span
         span = call_span(item)
@@ -378,7 +343,7 @@ class _Expander:
             value = replace(value, node=name)
             calls = tuple(label.span for _, label in self.ledger.calls)
             self._add(Node(name, op, reads, type_, span, calls), Label(where, f"makes {type_}"))
-        self._enter(item, name, Entry(value, where), scope)
+        scope.enter(item.label, name, Entry(value, where))
         return value
 
     def _join_inputs(
@@ -395,18 +360,24 @@ class _Expander:
             inputs.append((end, arm))
         if not inputs:
             inputs.append((current, None))
-        for argument in item.arguments:
-            if argument.name is None and isinstance(argument.value, ast.Reference):
-                inputs.append((self._lookup(argument.value, scope), None))
+        inputs.extend(
+            (self._lookup(argument.value, scope), None)
+            for argument in item.arguments
+            if argument.name is None and isinstance(argument.value, ast.Reference)
+        )
         if len(inputs) < 2:
             hint = f"write {item.name} {{ {{ ... }} {{ ... }} }} with arms, or {item.name}(@label)"
-            self.ledger.report(Diagnostic("E0220", f"{item.name} joins at least two tensors", item.name_span, help=(hint,)))
+            self.ledger.report(
+                Diagnostic("E0220", f"{item.name} joins at least two tensors", item.name_span, help=(hint,))
+            )
             inputs.append((Value(None, None, item.span), None))
         return inputs
 
     # --- blocks --------------------------------------------------------------------------------------
 
-    def _call(self, item: ast.Layer, block: ast.Definition, current: Value, scope: Scope, evaluator: Evaluator) -> Value:
+    def _call(
+        self, item: ast.Layer, block: ast.Definition, current: Value, scope: Scope, evaluator: Evaluator
+    ) -> Value:
         name = self._name(item.label, block.name, scope)
         inside = Scope(name + ".", None, planned_labels(block.body), caller=scope)
         self.ledger.spend_text(Span(block.name_span.source, block.name_span.start, block.body.span.start))
@@ -418,5 +389,5 @@ class _Expander:
         end = self._body(block.body, current, inside, parameters)
         self.ledger.calls.pop()
         assert end is not None
-        self._enter(item, name, Entry(end, item.name_span, inside), scope)
+        scope.enter(item.label, name, Entry(end, item.name_span, inside))
         return end

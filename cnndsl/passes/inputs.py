@@ -25,7 +25,7 @@ INPUT_ARGUMENTS = (
 
 INPUT_CALLEE = Callee(
     "input", tuple(a.name for a in INPUT_ARGUMENTS), frozenset(),
-    usage="input image [224x224x3] (resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))",
+    usage="input image [224x224x3] (resize=256, crop=224, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))",
 )
 
 
@@ -73,10 +73,14 @@ def _check_sizes(values: Mapping[str, Any], type_: TensorType, disagree: Callabl
         short = size[0] if size[0] == size[1] else show_pair(size)
         fix = f"write crop={short}, or make the input [{show_pair(window)}x{type_.channels}]"
         disagree("crop", message, fix)
-    elif window is not None and isinstance(resize, tuple) and (resize[0] < window[0] or resize[1] < window[1]):
-        disagree("resize", f"a crop of {show_pair(window)} does not fit into {show_pair(resize)} pixels", larger)
+    elif window is not None and isinstance(resize, tuple) and any(map(int.__lt__, resize, window)):
+        disagree(
+            "resize", f"a crop of {show_pair(window)} does not fit into {show_pair(resize)} pixels", larger
+        )
     elif window is not None and isinstance(resize, int) and resize < min(window):
-        disagree("resize", f"a crop of {show_pair(window)} does not fit when the shorter side is {resize}", larger)
+        disagree(
+            "resize", f"a crop of {show_pair(window)} does not fit when the shorter side is {resize}", larger
+        )
     elif window is None and isinstance(resize, tuple) and resize != size:
         message = f"resizing to {show_pair(resize)} does not make the input's {show_pair(size)}"
         disagree("resize", message, f"write resize={show_pair(size)}, or add crop={show_pair(size)}")

@@ -26,7 +26,7 @@ class Ledger:
     def __init__(self) -> None:
         self.errors: dict[tuple[str, Span], Diagnostic] = {}
         self.calls: list[tuple[str, Label]] = []
-        """The calls of blocks that are being expanded, by the block's name; shown with each mistake inside."""
+        """The calls of blocks that are being expanded, by the block's name; shown with what is wrong inside."""
         self.steps = 0
         self.layers = 0
 

@@ -1,7 +1,8 @@
 """Names, checked in the text before anything is expanded.
 
 Whether a layer, an argument or a parameter exists does not depend on any number, so it is asked once for each
-place of the text, in branches that are not taken and blocks that nobody calls too, and never blamed on a caller.
+place of the text, in branches that are not taken and blocks that nobody calls too, and never blamed on a
+caller.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def block_callee(block: ast.Definition) -> Callee:
 
 
 class Names:
-    """What the names mean in a network and all blocks: which argument goes where, and which layers are wrong."""
+    """What the names mean in a network and all blocks: which argument goes where, which layers are wrong."""
 
     def __init__(self, program: Program, network: ast.Definition, report: Report) -> None:
         self.program = program
@@ -54,7 +55,7 @@ class Names:
         """Layers, by the place of their names, that are not to be expanded."""
         self.callees: dict[str, Callee] = {}
         self.guesses: dict[str, str | None] = {}
-        self.declared: dict[str, tuple[Argument, ...]] = {name: op.arguments() for name, op in self.ops.items()}
+        self.declared: dict[str, tuple[Argument, ...]] = {n: op.arguments() for n, op in self.ops.items()}
         for definition in (network, *program.blocks.values()):
             self._definition(definition)
         self._recursion()
@@ -115,7 +116,9 @@ class Names:
         arguments = item.arguments
         words: Mapping[str, tuple[str, ...]] = {}
         if item.name not in self.callees:
-            self.callees[item.name] = block_callee(block) if block is not None else operation_callee(self.ops[item.name])
+            self.callees[item.name] = block_callee(block) if block is not None else operation_callee(
+                self.ops[item.name]
+            )
         callee = self.callees[item.name]
         if block is None:
             assert op is not None
@@ -135,10 +138,14 @@ class Names:
             if self._compares(argument, callee, parameters):
                 self.failed.add(item.name_span)
                 continue
-            allowed = BLOCK_WORDS if block is not None else words.get(places.get(id(argument), ""), BLOCK_WORDS)
+            allowed = BLOCK_WORDS if block is not None else words.get(
+                places.get(id(argument), ""), BLOCK_WORDS
+            )
             self._expression(argument.value, parameters, allowed)
 
-    def _compares(self, argument: ast.Argument, callee: Callee, parameters: Mapping[str, ast.Parameter]) -> bool:
+    def _compares(
+        self, argument: ast.Argument, callee: Callee, parameters: Mapping[str, ast.Parameter]
+    ) -> bool:
         """Whether ``stride==2`` stands where ``stride=2`` was meant (reported)."""
         match argument.value:
             case ast.Binary(first=ast.Name(name, span), rest=(("==", value),)):
@@ -151,7 +158,7 @@ class Names:
         return False
 
     def _without_references(self, item: ast.Layer) -> tuple[ast.Argument, ...]:
-        """The arguments of a join that are no references; a bare name there is a reference without its `@`."""
+        """The arguments of a join but its references; a bare name there is one without its `@`."""
         rest = []
         for argument in item.arguments:
             if argument.name is None and isinstance(argument.value, ast.Reference):
@@ -176,7 +183,9 @@ class Names:
             self._expression(expr, parameters, ("_",), shape=True)
 
     def _expression(
-        self, expr: ast.Expr, parameters: Mapping[str, ast.Parameter], words: tuple[str, ...], *, shape: bool = False
+        self, expr: ast.Expr, parameters: Mapping[str, ast.Parameter], words: tuple[
+            str, ...
+        ], *, shape: bool = False
     ) -> None:
         match expr:
             case ast.Name(name, span):
@@ -197,7 +206,7 @@ class Names:
     # --- layers that do not exist ------------------------------------------------------------------------
 
     def _misspelt_input(self, items: tuple[ast.Item, ...]) -> int:
-        """How many items of ``inptu image [32x32x3]`` stand here, which reads as two layers and an assertion."""
+        """How many items of ``inptu image [32x32x3]`` stand here; it reads as two layers and an assertion."""
         match items:
             case (
                 ast.Layer(label=None, arguments=(), arms=None) as first,
@@ -211,7 +220,9 @@ class Names:
                 if did_you_mean(first.name, ("input",)) is None:
                     return 0
                 hint = ("did you mean `input`?",)
-                self.report(Diagnostic("E0105", f"`{first.name}` is not a keyword", first.name_span, help=hint))
+                self.report(
+                    Diagnostic("E0105", f"`{first.name}` is not a keyword", first.name_span, help=hint)
+                )
                 self.failed.update((first.name_span, second.name_span))
                 return 3
         return 0
@@ -254,7 +265,8 @@ class Names:
                     path[call.name] = self._calls(call.name)
 
     def _calls(self, name: str) -> Iterator[ast.Layer]:
-        return (layer for layer in _layers(self.program.blocks[name].body) if layer.name in self.program.blocks)
+        blocks = self.program.blocks
+        return (layer for layer in _layers(blocks[name].body) if layer.name in blocks)
 
     def _recursive(self, call: ast.Layer, path: list[str]) -> None:
         circle = path[path.index(call.name) :]
@@ -262,7 +274,9 @@ class Names:
         label = " -> ".join([*shown, call.name]) if len(circle) > 1 else "this call never ends"
         self.failed.add(call.name_span)
         hint = ("a block cannot call itself; `repeat n { ... }` expands a body n times",)
-        self.report(Diagnostic("E0217", f"block `{call.name}` calls itself", call.name_span, label, help=hint))
+        self.report(
+            Diagnostic("E0217", f"block `{call.name}` calls itself", call.name_span, label, help=hint)
+        )
 
 
 def call_span(item: ast.Layer) -> Span:

@@ -1,4 +1,4 @@
-"""The values of parameters: a network's, set from outside or by default, and a block's, given by its caller."""
+"""The values of parameters: a network's, set from outside or by default; a block's, by its caller; and of repeats."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from cnndsl import syntax as ast
 from cnndsl.errors import CnnError, Diagnostic, diagnostic, did_you_mean, listed
+from cnndsl.ops.fields import show_value
+from cnndsl.passes.ledger import MAX_STEPS, Ledger
 from cnndsl.passes.names import BLOCK_WORDS
 from cnndsl.passes.values import POISON, Evaluator, Report
 
@@ -24,7 +26,9 @@ def check_settings(network: ast.Definition, settings: Parameters) -> None:
             guess = did_you_mean(name, names)
             takes = f"it takes {listed([f'`{n}`' for n in names])}" if names else "it takes no parameters"
             hint = f"did you mean `{guess}`?" if guess else takes
-            errors.append(diagnostic("E0219", f"network `{network.name}` has no parameter `{name}`", help=(hint,)))
+            errors.append(
+                diagnostic("E0219", f"network `{network.name}` has no parameter `{name}`", help=(hint,))
+            )
     if errors:
         raise CnnError(errors)
 
@@ -66,6 +70,24 @@ def block_parameters(
             assert p.default is not None, "missing arguments were reported before"
             values[p.name] = own.value(p.default)
     return values
+
+
+def repeat_count(expr: ast.Expr, evaluator: Evaluator, ledger: Ledger) -> int | None:
+    """How often a body is repeated; None when that is wrong (reported, E0205, E0206).
+
+    Raises StopError when it is beyond all bounds (E0218).
+    """
+    count = evaluator.value(expr)
+    if count is POISON:
+        return None
+    whole = isinstance(count, int) and not isinstance(count, bool)
+    if not whole or count < 0:
+        message = f"`repeat` needs a whole number of at least 0, found {show_value(count)}"
+        evaluator.report(Diagnostic("E0206" if whole else "E0205", message, expr.span))
+        return None
+    if count > MAX_STEPS:
+        raise ledger.too_large(f"`repeat {count}` is more than {MAX_STEPS:,} passes", expr.span)
+    return int(count)
 
 
 def _declared_twice(p: ast.Parameter) -> Diagnostic:

@@ -15,8 +15,8 @@ class Value:
     """A tensor while the network is being expanded.
 
     `type` is None when an earlier error left it unknown, and `node` when no node computes it for that reason.
-    After an assertion that did not hold, `meant` is what the tensor would be if it had: what only follows from
-    the first mistake is no second one.
+    After an assertion that did not hold, `meant` is what the tensor would be if it had: what only follows
+    from the first mistake is no second one.
     """
 
     node: str | None
@@ -49,7 +49,7 @@ class Entry:
 
 @dataclass
 class Scope:
-    """A path under which names are unique: a network, a block's call, a labelled group, arm or pass of a repeat.
+    """A path under which names are unique: a network, block's call, labelled group, arm or pass of a repeat.
 
     Labels are looked up here and then in `outer`, which stops at a block: a block sees its own labels only.
     """
@@ -98,6 +98,18 @@ class Scope:
                     return entry.find(parts[length:])
             scope = scope.outer
         return None
+
+    def enter(self, label: ast.Label | None, name: str, entry: Entry) -> None:
+        """Make a layer known by its label, or by its automatic name: that is what `summary` prints."""
+        if label is None:
+            self.entries[name.removeprefix(self.prefix)] = entry
+        else:
+            self.entries[label.name] = self.entries[self.indexed(label.name)] = entry
+
+    def forget(self, item: ast.Item) -> None:
+        """Enter the labels of what cannot be expanded, so that references to them are no mistakes."""
+        for label, span in planned_labels(ast.Body((item,), item.span)).items():
+            self.entries.setdefault(label, Entry(Value(None, None, span), span))
 
     def called_from(self) -> Scope | None:
         """Where the block around this scope is called."""

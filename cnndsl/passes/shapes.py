@@ -1,4 +1,4 @@
-"""Shapes in the text, and the errors about shapes that do not agree: what was found, why, and what would agree."""
+"""Inferring shapes, and the errors about those that do not agree: what was found, why, what would agree."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from cnndsl import syntax as ast
 from cnndsl.errors import Diagnostic, Label, Span, listed
 from cnndsl.ir import Node, TensorType
 from cnndsl.ops.base import Op, ShapeError
-from cnndsl.ops.fields import BadValueError, show_pair, show_value
+from cnndsl.ops.fields import BadValueError, show_pair
 from cnndsl.ops.joins import ArmError
 from cnndsl.passes.ledger import Ledger
 from cnndsl.passes.scope import Value
-from cnndsl.passes.values import POISON, Evaluator
 
 MAX_VALUES = 2**36
 """Values of one tensor or weight: 256 GiB in fp32."""
@@ -25,48 +24,11 @@ Dims = tuple[int | None, ...]
 """The sizes of an assertion; None for ``_``."""
 
 
-def shape_dims(shape: ast.Shape, evaluator: Evaluator) -> Dims | None:
-    """The sizes of a shape; None when it is wrong (reported, E0205, E0308)."""
-    dims: list[int | None] = []
-    good = True
-    for expr in shape.dims:
-        match expr:
-            case ast.Dims(values):
-                found: Sequence[int | None] = values
-            case ast.Name("_"):
-                found = (None,)
-            case _:
-                value = evaluator.value(expr)
-                if value is POISON:
-                    good = False
-                    continue
-                if isinstance(value, bool) or not isinstance(value, int):
-                    hint = ("`/` gives a number with a fraction; `//` divides whole numbers",)
-                    message = f"a size must be a whole number, found {show_value(value)}"
-                    evaluator.report(
-                        Diagnostic("E0205", message, expr.span, help=hint if isinstance(value, float) else ())
-                    )
-                    good = False
-                    continue
-                found = (value,)
-        least = min((d for d in found if d is not None), default=1)
-        if least < 1:
-            good = False
-            evaluator.report(Diagnostic("E0308", f"a size must be at least 1, found {least}", expr.span))
-        dims.extend(found)
-    if not good:
-        return None
-    if len(dims) not in {1, 3}:
-        hint = ("a feature map is [height x width x channels], a vector [features]; the batch is left out",)
-        message = f"a shape has one or three sizes, found {len(dims)}"
-        evaluator.report(Diagnostic("E0308", message, shape.span, help=hint))
-        return None
-    return tuple(dims)
-
-
 def fits(dims: Dims, type_: TensorType) -> bool:
     """Whether a tensor is what an assertion says."""
-    return len(dims) == len(type_.shape) and all(d is None or d == f for d, f in zip(dims, type_.shape, strict=True))
+    return len(dims) == len(type_.shape) and all(
+        d is None or d == f for d, f in zip(dims, type_.shape, strict=True)
+    )
 
 
 def show_dims(dims: Dims) -> str:
@@ -87,7 +49,7 @@ class Tensors:
         return tuple(self.nodes[name].type for name in node.inputs)
 
     def maker(self, name: str) -> Node:
-        """The layer that gave a tensor its shape: back through activations and whatever else leaves it alone."""
+        """The layer that gave a tensor its shape: back through activations and the like."""
         node = self.nodes[name]
         while len(node.inputs) == 1 and node.op is not None:
             before = self.nodes[node.inputs[0]]
@@ -103,15 +65,19 @@ class Tensors:
         return replace(place, text=f"`{maker.name}` {place.text}") if maker.calls else place
 
     def history(self, name: str) -> list[tuple[str, TensorType]]:
-        """The layers from the input on that changed height or width, and what they made, along first inputs."""
+        """The layers from the input on that changed height or width, and what they made."""
         found: list[tuple[str, TensorType]] = []
         node: Node | None = self.nodes[name]
         while node is not None:
             before = self.nodes[node.inputs[0]] if node.inputs else None
-            if before is None or (before.type.height, before.type.width) != (node.type.height, node.type.width):
+            if before is None or _pixels(before.type) != _pixels(node.type):
                 found.append((node.name, node.type))
             node = before
         return found[::-1]
+
+
+def _pixels(type_: TensorType) -> tuple[int, int]:
+    return type_.height, type_.width
 
 
 def _keeps_shapes(op: Op, type_: TensorType) -> bool:
@@ -202,7 +168,7 @@ def _fixes(maker: Node, dims: Dims, tensors: Tensors) -> Iterator[tuple[int, str
         if name not in declared:
             continue
         argument = declared[name]
-        values: list[object] = [*range(12), *wanted, *([tuple(wanted[:2])] if len(wanted) > 1 else []), True, False]
+        values: list[object] = [*range(12), *wanted, tuple(wanted[:2]), True, False]
         for value in values:
             try:
                 changed = replace(op, **{name: argument.kind.convert(value)}).resolve(*types)
@@ -215,7 +181,7 @@ def _fixes(maker: Node, dims: Dims, tensors: Tensors) -> Iterator[tuple[int, str
 
 
 def _input_size(op: Op, source: TensorType, dims: Dims) -> TensorType | None:
-    """The square input, nearest to the one there is, from which an operation would make a shape without rest."""
+    """The square input, nearest to the one there is, of which an operation would make a shape exactly."""
     for distance in range(1, 33):
         for size in (source.height + distance, source.height - distance):
             if size < 1 or source.height != source.width:
@@ -234,10 +200,10 @@ def _input_size(op: Op, source: TensorType, dims: Dims) -> TensorType | None:
 def infer(
     op: Op, inputs: Sequence[Joined], span: Span, *, tensors: Tensors, ledger: Ledger
 ) -> tuple[Value, Op | None]:
-    """The output, its type None when unknown, and the resolved operation, None when its inputs do not suit it.
+    """The output, its type None when unknown, and the resolved operation, None when its inputs are wrong.
 
-    The caller names the output's node. Mistakes are reported (E03xx). Raises StopError when a tensor is beyond
-    all bounds (E0218).
+    The caller names the output's node. Mistakes are reported (E03xx). Raises StopError when a tensor is
+    beyond all bounds (E0218).
     """
     meant = _meant(op, inputs)
     known = [value.type for value, _ in inputs if value.type is not None]
@@ -258,7 +224,9 @@ def infer(
         return Value(None, None, span), None
     largest = max([type_.size, *(w.size for w in op.weights(*known))])
     if largest > MAX_VALUES:
-        raise ledger.too_large(f"{op.name} needs a tensor of {largest:,} values; at most {MAX_VALUES:,}", span)
+        raise ledger.too_large(
+            f"{op.name} needs a tensor of {largest:,} values; at most {MAX_VALUES:,}", span
+        )
     return Value(None, type_, span, meant if meant != type_ else None), op
 
 
@@ -299,11 +267,13 @@ def wrong_input(error: ShapeError, op: Op, inputs: Sequence[Joined], tensors: Te
         hints = ("the shape of a map is joined by `x`: [224x224x3]",)
     elif error.code == "E0305":
         hints = (f"`{maker.name}` makes a vector; what needs rows and columns stands above it",)
-    return Diagnostic(error.code, str(error), None, error.arithmetic, (tensors.place(maker.name),), notes, hints)
+    return Diagnostic(
+        error.code, str(error), None, error.arithmetic, (tensors.place(maker.name),), notes, hints
+    )
 
 
 def _wrong_arms(error: ArmError, op: Op, pair: Sequence[Joined], tensors: Tensors) -> Diagnostic:
-    """The error about two inputs of a join that disagree: where each comes from, and what would make them agree."""
+    """The error about two inputs of a join that disagree: where each comes from, what would mend it."""
     labels: list[Label] = []
     makers, types = [], []
     for value, arm in pair:
@@ -340,7 +310,9 @@ def _apart(a: TensorType, b: TensorType, *, channels: bool) -> str:
     if pairs[0] == pairs[1]:
         words, pairs = ["height and width", "channels"], pairs[1:]
     shown = zip(words, pairs, strict=True)
-    return ", ".join(f"{w}: {m} against {n}" for w, (m, n) in shown if m != n and (channels or w != "channels"))
+    return ", ".join(
+        f"{w}: {m} against {n}" for w, (m, n) in shown if m != n and (channels or w != "channels")
+    )
 
 
 def _projection(one: TensorType, other: TensorType) -> tuple[str, ...]:

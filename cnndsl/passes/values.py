@@ -166,7 +166,9 @@ class Evaluator:
         if symbol in _ORDER:
             return _ORDER[symbol](left, right)
         if symbol in {"/", "//", "%"} and right == 0:
-            return self._fail("E0212", f"division by zero: {show_value(left)} {symbol} {show_value(right)}", whole)
+            return self._fail(
+                "E0212", f"division by zero: {show_value(left)} {symbol} {show_value(right)}", whole
+            )
         try:
             result = _ARITHMETIC[symbol](left, right)
         except OverflowError:
@@ -212,6 +214,8 @@ def unknown_field(expr: ast.Field) -> Diagnostic:
     if expr.owner != "in":
         hint = f"the current tensor is `in`: {fields}"
         return Diagnostic("E0208", f"`{expr.owner}` has no fields", expr.span, help=(hint,))
-    guess = did_you_mean(expr.name, IN_FIELDS) or {"c": "channels", "h": "height", "w": "width"}.get(expr.name.lower())
+    guess = did_you_mean(expr.name, IN_FIELDS) or {"c": "channels", "h": "height", "w": "width"}.get(
+        expr.name.lower()
+    )
     hint = f"did you mean `in.{guess}`?" if guess else f"there are {fields}"
     return Diagnostic("E0208", f"a tensor has no field `{expr.name}`", expr.span, help=(hint,))
