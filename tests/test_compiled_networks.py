@@ -234,7 +234,7 @@ def expectations(spec: dict[str, Any]) -> tuple[set[str], set[str]]:
     if kernel in ("conv2d_kernel", "pool2d_kernel") and {"y_ptr", "y_sw"} <= aligned:
         wanted.add("STG.E.128")
     runs = signature.get("x_sc") == "constexpr"  # pixels' channels lie side by side
-    if kernel == "conv2d_kernel" and {"x_ptr", "x_sw", "w_ptr"} <= aligned and runs:
+    if kernel == "conv2d_kernel" and {"x_ptr", "x_sn", "x_sh", "x_sw", "w_ptr"} <= aligned and runs:
         reduction = constant(spec, "C") * constant(spec, "R") * constant(spec, "S")
         # A single step of the reduction has no pipeline to copy for.
         wanted.add("LDGSTS.E.BYPASS.128" if reduction > constant(spec, "BLOCK_CRS") else "LDG.E.128")
