@@ -56,6 +56,10 @@ def copy_kernel(
     else:
         inside = pixel_in & (h >= 0) & (h < H) & (w >= 0) & (w < W)
         x = tl.load(pointers, mask=inside[:, None] & (c < C)[None, :], other=VALUE)
+        if EMULATE_BF16:
+            # Here `other` was cut to bf16, not rounded.
+            border = narrow(tl.full(x.shape, VALUE, tl.float32), x.dtype, EMULATE_BF16)
+            x = tl.where(inside[:, None], x, border)
     y_pixels = y_ptr + pixel_offsets(npq, y_sn, y_sh, y_sw, P, Q)
     y = _cast(x, y_ptr.dtype.element_ty, EMULATE_BF16)
     store_channels(y_pixels[:, None] + c[None, :], y, pixel_in, c, C, BLOCK_C)

@@ -7,6 +7,7 @@ buffer and costs no copy.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -240,25 +241,32 @@ def _pack(
     Largest first, each at the lowest offset where it fits: "greedy by size" of Pisarchyk and Lee, Efficient Memory
     Management for Deep Neural Net Inference, 2020.
     """
-    placed: list[Buffer] = []
+    placed: list[tuple[int, Buffer]] = []
     total = 0
     for buffer in sorted(buffers, key=lambda b: (-b.size, b.name)):
         if buffer.name.startswith("out"):
             continue
-        first, last = lifetimes[buffer.name]
-        offset = 0
-        for other in sorted(placed, key=lambda b: b.offset or 0):
-            other_first, other_last = lifetimes[other.name]
-            assert other.offset is not None
-            if not keep and (other_last < first or last < other_first):
-                continue
-            if offset + buffer.size <= other.offset:
-                break
-            offset = max(offset, _aligned(other.offset + other.size))
-        placed.append(replace(buffer, offset=offset))
+        offset = total if keep else _lowest(buffer, placed, lifetimes)
+        bisect.insort(placed, (offset, buffer), key=lambda entry: entry[0])
         total = max(total, _aligned(offset + buffer.size))
-    offsets = {b.name: b.offset for b in placed}
+    offsets = {buffer.name: offset for offset, buffer in placed}
     return tuple(replace(b, offset=offsets.get(b.name)) for b in buffers), total
+
+
+def _lowest(
+    buffer: Buffer, placed: list[tuple[int, Buffer]], lifetimes: Mapping[str, tuple[int, int]]
+) -> int:
+    """The lowest offset where a buffer meets none of those, in order of their offsets, that live when it does."""
+    first, last = lifetimes[buffer.name]
+    offset = 0
+    for start, other in placed:
+        other_first, other_last = lifetimes[other.name]
+        if other_last < first or last < other_first:
+            continue
+        if offset + buffer.size <= start:
+            break
+        offset = max(offset, _aligned(start + other.size))
+    return offset
 
 
 def _aligned(size: int) -> int:

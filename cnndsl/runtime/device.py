@@ -60,7 +60,11 @@ def set_up(device: torch.device) -> None:
 
 
 def _need_triton() -> None:
-    if importlib.util.find_spec("triton") is None:
+    try:
+        found = importlib.util.find_spec("triton") is not None
+    except ImportError:
+        found = False
+    if not found:
         raise problem(
             "E0601",
             "running a network needs Triton, which is not installed",

@@ -117,7 +117,7 @@ class Network(parameters.Path):
         self._device = device
         self._packages: dict[tuple[int, bool], tuple[Plan, Path, ModuleType]] = {}
         self._packed: dict[str, torch.Tensor] = {}
-        self._packed_from: list[tuple[torch.Tensor, object]] | None = None
+        self._watch: parameters.Watch | None = None
 
     # --- weights -----------------------------------------------------------------------------------
 
@@ -151,14 +151,12 @@ class Network(parameters.Path):
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """The tensors that the kernels read, packed anew when any tensor of the state dict has changed."""
-        tensors = parameters.tensors_of(self, self.graph)
-        # Kept as long as the packed ones, so that no other tensor takes their addresses unnoticed. Those of
-        # inference mode do not count their changes: an object is like itself alone.
-        now = [(t.detach(), object() if t.is_inference() else t._version) for t in tensors.values()]
-        if self._packed_from is None or not _same(now, self._packed_from):
-            self._packed, self._packed_from = {}, None  # first, so that old and new never lie in memory together
+        if self._watch is None or not self._watch.unchanged():
+            self._packed, self._watch = {}, None  # first, so that old and new never lie in memory together
+            watch = parameters.Watch(self)
+            tensors = parameters.tensors_of(self, self.graph)
             self._packed = _pack(self.simplified, tensors, TORCH_TYPES[self.compute], device=self._device)
-            self._packed_from = now
+            self._watch = watch
         return self._packed
 
     # --- running -----------------------------------------------------------------------------------
@@ -270,19 +268,11 @@ class Network(parameters.Path):
 
     def __getstate__(self) -> dict[str, Any]:
         # Imported packages and packed weights are made again when needed.
-        return {**self.__dict__, "_packages": {}, "_packed": {}, "_packed_from": None}
+        return {**self.__dict__, "_packages": {}, "_packed": {}, "_watch": None}
 
     def extra_repr(self) -> str:
         """For print(net)."""
         return f"{self.graph.name}, {self.compute} on {self._device}, {len(self.groups.groups)} kernels"
-
-
-def _same(now: Sequence[tuple[torch.Tensor, object]], before: Sequence[tuple[torch.Tensor, object]]) -> bool:
-    """Whether two lists hold the same memory in the same versions."""
-    return len(now) == len(before) and all(
-        a.data_ptr() == b.data_ptr() and a.stride() == b.stride() and version == old
-        for (a, version), (b, old) in zip(now, before, strict=True)
-    )
 
 
 def _pack(

@@ -47,8 +47,10 @@ def pool(op: Any, xs: Tensors, _: Weights) -> torch.Tensor:
     over = []
     for axis, (before, after) in enumerate(((top, bottom), (left, right))):
         size, kernel, stride = x.shape[2 + axis], op.kernel[axis], op.stride[axis]
-        starts = [s for s in range(-before, size + after, stride) if s + kernel <= size + after or (op.ceil and s < size)]
-        over.append(starts[-1] + kernel - size)
+        span = before + size + after - kernel
+        last = (-(-span // stride) if op.ceil else span // stride) * stride - before
+        # Rounded up, the last window must still begin in the input or the padding before it.
+        over.append((last if last < size else last - stride) + kernel - size)
     around = (left, over[1], top, over[0])
     if is_max:
         return f.max_pool2d(f.pad(x, around, value=-math.inf), op.kernel, op.stride)
