@@ -94,8 +94,9 @@ def tensors_of(root: nn.Module, graph: Graph) -> dict[str, torch.Tensor]:
 class Watch:
     """Notices when a tensor in a module tree was replaced or written to.
 
-    That takes less than a microsecond for each tensor, so it can be asked before every call. torch counts what is written, but not
-    through ``.data`` and not to tensors of inference mode: a tree with one of those counts as changed always.
+    That takes less than a microsecond for each tensor, so it can be asked before every call. torch counts what is
+    written, but not through ``.data`` and not to tensors of inference mode: a tree with one of those counts as
+    changed always.
     """
 
     def __init__(self, root: nn.Module) -> None:

@@ -111,14 +111,17 @@ def test_an_inception_block_copies_nothing() -> None:
 
 
 def test_a_residual_block_is_two_kernels() -> None:
-    block = "add { { conv(64, 3, pad=1, bias=false) -> batchnorm -> relu conv(64, 3, pad=1, bias=false) -> batchnorm } {} } relu"
+    convolution = "conv(64, 3, pad=1, bias=false) -> batchnorm"
+    block = f"add {{ {{ {convolution} -> relu {convolution} }} {{}} }} relu"
     planned = plan_of(f"input x [56x56x64] conv(64, 1) {block} {block}")
     assert launches(planned) == 5 * ["conv2d_kernel"]
 
 
 def test_squeeze_and_excitation() -> None:
-    planned = plan_of("input x [8x8x64] conv(64, 1) mul { {} { globalavgpool -> conv(4, 1) -> relu conv(64, 1) -> sigmoid } }")
-    assert launches(planned) == ["conv2d_kernel", "global_pool_kernel", "conv2d_kernel", "conv2d_kernel", "binary_kernel"]
+    gate = "globalavgpool -> conv(4, 1) -> relu conv(64, 1) -> sigmoid"
+    planned = plan_of(f"input x [8x8x64] conv(64, 1) mul {{ {{}} {{ {gate} }} }}")
+    names = ["conv2d", "global_pool", "conv2d", "conv2d", "binary"]
+    assert launches(planned) == [f"{name}_kernel" for name in names]
 
 
 @pytest.mark.parametrize(("body", "copies"), [

@@ -283,7 +283,8 @@ class Writer:
             if other == shape or (name == "concat" and len(other) == len(shape) and other[:-1] == shape[:-1])
         ]
         if not fitting:
-            return self.arms("concat", [self.body(shape, keep=True, most=1), self.chain([], shape)], (*shape[:-1], 2 * shape[-1]))
+            arms = [self.body(shape, keep=True, most=1), self.chain([], shape)]
+            return self.arms("concat", arms, (*shape[:-1], 2 * shape[-1]))
         chosen = [self.draw(st.sampled_from(fitting)) for _ in range(self.number(1, 2))]
 
         def run(x: torch.Tensor, state: State) -> torch.Tensor:

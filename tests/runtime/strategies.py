@@ -159,7 +159,9 @@ LAYERS: dict[str, st.SearchStrategy[Sample]] = {
     ),
     "batchnorm": layers_on(
         st.builds(
-            "batchnorm(eps={}, affine={})".format, st.sampled_from((1e-5, 1e-3, 0.1)), st.sampled_from(("true", "false"))
+            "batchnorm(eps={}, affine={})".format,
+            st.sampled_from((1e-5, 1e-3, 0.1)),
+            st.sampled_from(("true", "false")),
         ),
         anything,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import torch
@@ -217,7 +218,7 @@ def test_wrong_weights_are_seen(layer: str, what: str, device: str, dtype: str) 
 def test_wrong_statistics_are_seen(device: str, dtype: str) -> None:
     case = case_of("batchnorm", ((3, 4, 5),), device, dtype)
     names = ("weight", "bias", "running_mean", "running_var")
-    for one, other in zip(names, names[1:], strict=False):
+    for one, other in pairwise(names):
         swapped = {**case.weights, f"it.{one}": case.weights[f"it.{other}"], f"it.{other}": case.weights[f"it.{one}"]}
         case.net.load_state_dict(swapped)
         assert wrong(case) is not None, one
@@ -236,7 +237,8 @@ def test_activation_in_the_epilogue(sample: Sample, device: str, dtype: str) -> 
     plain = case_of(sample.layer, sample.inputs, device, dtype)
     number = ANCHORS.index(sample)
     for activation in (ACTIVATIONS[number % len(ACTIVATIONS)], "tanh"):
-        net = cnndsl.compile(f"{text_of(sample.layer, sample.inputs)[:-1]} -> {activation} }}", device=device, dtype=dtype)
+        text = text_of(f"{sample.layer} -> {activation}", sample.inputs)
+        net = cnndsl.compile(text, device=device, dtype=dtype)
         net.load_weights(plain.weights)
         assert len(net.plan.steps) == len(plain.net.plan.steps)
         op = net.graph.by_name[f"{activation}1"].op
@@ -286,5 +288,6 @@ def test_special_values(sample: Sample, device: str, dtype: str) -> None:
 def test_lost_special_value_is_seen(device: str, dtype: str) -> None:
     case = case_of("relu", ((4, 3, 5),), device, dtype, xs=with_special_values(((4, 3, 5),), seed=5))
     for value in SPECIAL[:3]:
-        x = torch.where(case.xs[0].isnan() if value != value else case.xs[0] == value, 1.0, case.xs[0])
+        special = case.xs[0].isnan() if math.isnan(value) else case.xs[0] == value
+        x = torch.where(special, 1.0, case.xs[0])
         assert wrong(Case(case.net, (x,), {}, case.expected, case.scale, exact=True)) is not None

@@ -1,14 +1,9 @@
-"""The memory plan, by running the emitted code on tags instead of numbers.
-
-Every value's elements have tags of their own. In place of the kernels stands a double that reads the operands where the
-launch says they lie, asserts that the tags of the right values are there, and writes those of its result. So a buffer
-that is overwritten too early, a slice at the wrong channel or a wrong stride is seen, for hundreds of networks a second.
-"""
+"""The memory plan: every launch finds what it reads, nothing lives on top of what is needed, and little is wasted."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -17,175 +12,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from networks import Example, networks
+from tags import plan_of, run
 
 from cnndsl.codegen.emit import network_source
-from cnndsl.files import choose_network, load_text
-from cnndsl.ir import Graph
 from cnndsl.ops.binding import Launch
-from cnndsl.ops.joins import Concat
-from cnndsl.ops.reshape import Flatten
 from cnndsl.passes import plan as planning
-from cnndsl.passes.elaborate import elaborate
-from cnndsl.passes.fuse import Groups, fuse
-from cnndsl.passes.plan import Plan, Step
-from cnndsl.passes.simplify import simplify
-from cnndsl.targets import get
-
-BATCH = 2
-EMPTY = -1
-
-
-def plan_of(text: str, *, keep: bool = False) -> Plan:
-    program = load_text(text)
-    graph = elaborate(program, choose_network(program, None))
-    # Through the module, so that a test can put something wrong into it.
-    return planning.plan(fuse(simplify(graph)), target=get("sm_90"), dtype="fp16", keep=keep)
-
-
-class Tags:
-    """A tag for every element of every value, as tensors [n, H, W, C]."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.known: dict[str, torch.Tensor] = {}
-        self.next = 0
-
-    def fresh(self, name: str) -> torch.Tensor:
-        type_ = self.graph.by_name[name].type
-        self.next += 1
-        first = self.next * 2**40
-        shape = BATCH, type_.height, type_.width, type_.channels
-        return torch.arange(first, first + BATCH * type_.size).reshape(shape)
-
-    def of(self, name: str) -> torch.Tensor:
-        """A concat's tags are those of its arms: who wrote them does not matter."""
-        if name not in self.known:
-            node = self.graph.by_name[name]
-            if isinstance(node.op, Concat):
-                self.known[name] = torch.cat([self.of(i) for i in node.inputs], 3)
-            elif isinstance(node.op, Flatten) and self.of(node.inputs[0]).shape[1:3] == (1, 1):
-                self.known[name] = self.of(node.inputs[0])
-            else:
-                self.known[name] = self.fresh(name)
-        return self.known[name]
-
-
-class Double:
-    """Stands for all kernels of a plan, launch after launch in its order."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.tags = Tags(plan.graph)
-        self.launches = iter([(step, launch) for step in plan.steps for launch in step.launches])
-        self.waiting: list[str] = []
-        self.partial: torch.Tensor | None = None
-
-    def __getitem__(self, grid: Any) -> Callable[..., None]:
-        return self.launch
-
-    def launch(self, **arguments: Any) -> None:
-        step, launch = next(self.launches)
-        assert not arguments["INDEX64"]
-        assert arguments["n"] == BATCH
-        if launch is step.launches[0]:
-            self.waiting, self.partial = list(step.reads), None
-        is_copy = isinstance(step.group.anchor.op, Concat)
-        written = step.reads[0] if is_copy else step.writes
-        y = place(arguments, "y", self.tags.of(written))
-        for prefix in ("x", "a", "b", "r"):
-            if arguments.get(f"{prefix}_ptr") is not None:
-                self.read(step, prefix, arguments, y)
-        if launch is step.launches[-1]:
-            assert not self.waiting, f"{step.group.title} never reads {self.waiting}"
-            y.copy_(self.tags.of(written))
-        else:
-            self.partial = self.tags.fresh(step.writes)
-            y.copy_(self.partial)
-
-    def read(self, step: Step, prefix: str, arguments: dict[str, Any], y: torch.Tensor) -> None:
-        """Find the value that an operand holds among those that the step has still to read."""
-        if self.partial is not None and prefix == "a":
-            x = place(arguments, "a", self.partial)
-            assert torch.equal(x, self.partial), f"{step.group.title}: the partial result is gone"
-            assert x.data_ptr() == y.data_ptr()
-            assert x.stride() == y.stride()
-            return
-        for name in self.waiting if prefix != "r" else [step.group.residual]:
-            expected = self.tags.of(name)
-            x = place(arguments, prefix, expected)
-            if torch.equal(x.reshape(expected.shape), expected):
-                self.waiting.remove(name)
-                assert not overlap(x, y), f"{step.group.title} writes over {name} while reading it"
-                return
-        pytest.fail(f"{step.group.title}: {prefix} holds none of {self.waiting}")
-
-
-def place(arguments: dict[str, Any], prefix: str, like: torch.Tensor) -> torch.Tensor:
-    """The operand that a launch's pointer and strides describe, shaped as `like` [n, H, W, C]."""
-    pointer = arguments[f"{prefix}_ptr"]
-    n, h, w, c = like.shape
-    if f"{prefix}_sh" not in arguments:
-        # A dense kernel: rows of features side by side.
-        size, strides = (n, h * w * c), (arguments[f"{prefix}_sn"], 1)
-    else:
-        names = (f"{prefix}_sn", f"{prefix}_sh", f"{prefix}_sw", f"{prefix}_sc")
-        size, strides = (n, h, w, c), tuple(arguments.get(name, 1) for name in names)
-    if pointer.dim() == 1:
-        last = sum((s - 1) * stride for s, stride in zip(size, strides, strict=True))
-        assert last < pointer.numel(), "the operand reaches beyond its buffer"
-    view = torch.as_strided(pointer, size, strides, pointer.storage_offset())
-    return view if len(size) == 4 else view.unflatten(1, (h, w, c))
-
-
-def overlap(x: torch.Tensor, y: torch.Tensor) -> bool:
-    """Whether two views share an element."""
-    if x.untyped_storage().data_ptr() != y.untyped_storage().data_ptr():
-        return False
-    mine, other = (
-        torch.as_strided(torch.arange(v.untyped_storage().nbytes() // 8), v.shape, v.stride(), v.storage_offset())
-        for v in (x, y)
-    )
-    return bool(torch.isin(mine.reshape(-1), other.reshape(-1)).any())
-
-
-class Torch:
-    """What the emitted code takes from torch: memory, without a value in it."""
-
-    def empty(self, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        return torch.full((size,), EMPTY, dtype=dtype, device=device)
-
-
-def run(plan: Plan) -> Double:
-    """Run the emitted code on tags. Raises when a launch reads anything but what it should."""
-    double = Double(plan)
-    source = re.sub(r"^(import|from) .*$", "", network_source(plan), flags=re.MULTILINE)
-    source = re.sub(r"^DTYPE = .*$", "", source, flags=re.MULTILINE)
-    kernels = {launch.kernel: double for step in plan.steps for launch in step.launches}
-    space: dict[str, Any] = {**kernels, "torch": Torch(), "DTYPE": torch.int64, "cdiv": lambda a, b: -(-a // b)}
-    exec(source, space)  # the very text that would be imported
-    inputs = []
-    for node in plan.graph.inputs:
-        tags = double.tags.of(node.name)
-        x = tags.permute(0, 3, 1, 2).contiguous() if node.type.is_map else tags.flatten(1)
-        inputs.append(x)
-    outputs = space["forward"](tuple(inputs), dict.fromkeys(weights_of(plan)))
-    values: dict[str, torch.Tensor] = {}
-    if plan.keep:
-        outputs, values = outputs
-    assert next(double.launches, None) is None
-    assert list(outputs) == [name for name, _ in plan.outputs]
-    for name, value in (*((outputs[o], v) for o, v in plan.outputs), *((y, v) for v, y in values.items())):
-        tags = double.tags.of(value)
-        expected = tags.permute(0, 3, 1, 2) if plan.graph.by_name[value].type.is_map else tags.flatten(1)
-        assert torch.equal(name, expected)
-    return double
-
-
-def weights_of(plan: Plan) -> Iterator[str]:
-    """Keys of the packed weights: the launches' own."""
-    for step in plan.steps:
-        for launch in step.launches:
-            yield from (m for _, text in launch.arguments for m in re.findall(r'weights\["(.*)"\]', text))
+from cnndsl.passes.fuse import Groups
+from cnndsl.passes.plan import Plan
 
 
 def check_lifetimes(plan: Plan) -> None:
@@ -242,9 +75,12 @@ NETWORKS = {
     "a flat view": "input x [4x4x3] globalavgpool -> flatten relu output o { softmax } concat { {} { dense(2) } }",
     "a view in a concat": """input x [4x4x3] conv(2, 1) -> globalavgpool a: flatten output o {}
         concat { { dense(4) } {} {} } dense(3) add { {} { dense(3) } }""",
-    "a view read late": "input x [4x4x3] conv(2, 1) -> globalavgpool a: flatten dense(9) dense(9) relu dense(2) add(@a) dense(3)",
-    "a view as residual": "input x [4x4x3] conv(2, 1) -> globalavgpool -> flatten add { {} { dense(2) -> relu -> dense(2) } }",
-    "flattened maps": "input x [2x3x3] conv(2, 1) -> relu flatten relu output o { dense(2) } output p { flatten } dense(3)",
+    "a view read late": """input x [4x4x3] conv(2, 1) -> globalavgpool a: flatten
+        dense(9) dense(9) relu dense(2) add(@a) dense(3)""",
+    "a view as residual": """input x [4x4x3] conv(2, 1) -> globalavgpool -> flatten
+        add { {} { dense(2) -> relu -> dense(2) } }""",
+    "flattened maps": """input x [2x3x3] conv(2, 1) -> relu
+        flatten relu output o { dense(2) } output p { flatten } dense(3)""",
     "a map in a slice, dense": "input x [3x3x2] a: conv(2, 1) concat(@x) output o {} @a dense(3)",
     "two inputs": "input x [3x3x2] input y [3x3x2] add(@x) -> relu concat(@x, @y) conv(2, 1) mul(@y)",
     "an unused input": "input x [3x3x2] input y [7] dense(3)",

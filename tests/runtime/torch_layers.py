@@ -138,7 +138,7 @@ def scale(op: Any, xs: Tensors, w: Weights, expected: torch.Tensor) -> torch.Ten
 def difference(
     y: torch.Tensor, expected: torch.Tensor, scale: torch.Tensor, dtype: str, *, exact: bool = False
 ) -> str | None:
-    """What is wrong with a result, or None. `expected` and `scale` are fp64; NaN and inf must stand where they do there."""
+    """What is wrong with a result, or None. NaN and inf must stand where `expected` has them, in fp64 like `scale`."""
     if tuple(y.shape) != tuple(expected.shape):
         return f"shape {tuple(y.shape)}, expected {tuple(expected.shape)}"
     if y.dtype != TORCH_TYPES[dtype]:
@@ -154,6 +154,7 @@ def difference(
     error = (y - expected).abs()[finite]
     allowed = tolerance * scale[finite] + floor
     if not bool((error <= allowed).all()):
-        worst = (error / allowed.clamp(min=1e-300)).argmax()
-        return f"{y[finite][worst].item()!r} for {expected[finite][worst].item()!r}: {error[worst] / allowed[worst]:.3g} times too far"
+        times = error / allowed.clamp(min=1e-300)
+        worst = times.argmax()
+        return f"{y[finite][worst].item()!r} for {expected[finite][worst].item()!r}: {times[worst]:.3g} times too far"
     return None
