@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import measuring
 import torch
 import triton
-from measuring import Timer, ceilings, machine, poison, set_precision, summary
+from measuring import Timer, ceilings, machine, on_gpu, poison, set_precision, summary
 from peers import torch_network
 
 import cnndsl
@@ -110,10 +111,10 @@ Build = Callable[[Network, Sequence[torch.Tensor], Timer], Contestant]
 def builders(request: Request, device: torch.device) -> Iterator[tuple[str, Build]]:
     """The contestants of a configuration. CUDA graphs and torch.compile only where there is a GPU."""
     yield "cnndsl", ours
-    if device.type == "cuda":
+    if on_gpu(device):
         yield "cnndsl graph", ours_graph
     yield "torch", eager
-    if device.type == "cuda":
+    if on_gpu(device):
         yield "torch graph", eager_graph
         if request.peers:
             yield from ((f"torch.compile {mode}", compiled(mode)) for mode in COMPILE_MODES)
@@ -296,8 +297,9 @@ def layer_times(
     """
     steps = len(made.steps)
     samples: list[list[float]] = [[] for _ in range(steps)]
-    cuda = timer.device.type == "cuda"
-    ahead = torch.randn((8192, 8192), device=timer.device).to(net.dtype) if cuda else None
+    cuda = on_gpu(timer.device)
+    side = measuring.MATRIX
+    ahead = torch.randn((side, side), device=timer.device).to(net.dtype) if cuda else None
     for _ in range(3 + min(request.repetitions, 50 if cuda else 2)):
         marks: list[Any] = []
 

@@ -17,6 +17,15 @@ import triton
 Call = Callable[[], object]
 
 WARM_UP = 3
+MATRIX = 8192
+"""Rows and columns of the matrices whose product is timed: far beyond launch overhead."""
+COPIED = 2**31
+"""Bytes that are copied, far more than any cache holds."""
+
+
+def on_gpu(device: torch.device) -> bool:
+    """Whether a device has events, streams and graphs. The CPU stands in for one only to try these scripts."""
+    return device.type == "cuda"
 
 
 @dataclass(frozen=True)
@@ -35,13 +44,13 @@ class Timer:
 
     @staticmethod
     def of(device: torch.device) -> "Timer":
-        if device.type != "cuda":
+        if not on_gpu(device):
             return Timer(device, None)
         size = torch.cuda.get_device_properties(device).L2_cache_size or 64 * 2**20
         return Timer(device, torch.ones(size, dtype=torch.float32, device=device))
 
     def synchronize(self) -> None:
-        if self.device.type == "cuda":
+        if on_gpu(self.device):
             torch.cuda.synchronize(self.device)
 
     def sample(self, call: Call) -> float:
@@ -120,7 +129,7 @@ def ceilings(timer: Timer, dtype: torch.dtype) -> dict[str, float]:
 
     The copy counts bytes read and written; the product is of random numbers. Both are torch's.
     """
-    side, length = (8192, 2**31) if timer.device.type == "cuda" else (512, 2**20)
+    side, length = (MATRIX, COPIED) if on_gpu(timer.device) else (512, 2**20)
     full = torch.randint(0, 255, (length,), dtype=torch.uint8, device=timer.device)
     empty = torch.empty_like(full)
     a, b = (torch.randn((side, side), device=timer.device).to(dtype) for _ in range(2))
@@ -141,7 +150,7 @@ def poison(sizes: Sequence[int], dtype: torch.dtype, device: torch.device) -> bo
     Returns whether that was seen to work. torch's CUDA allocator hands a freed block out again, so it does
     there; on the CPU it is not tried.
     """
-    if device.type != "cuda":
+    if not on_gpu(device):
         return False
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
@@ -165,7 +174,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "commit": commit(),
         "device": str(device),
     }
-    if device.type == "cuda":
+    if on_gpu(device):
         properties = torch.cuda.get_device_properties(device)
         found |= {
             "gpu": properties.name,

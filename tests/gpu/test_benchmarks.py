@@ -1,8 +1,13 @@
 """The parts of the benchmarks that need no GPU: torch's version of a network, the limits, the statistics."""
 
+import contextlib
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +25,7 @@ from cnndsl.runtime.verify import relative_error
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import configuration
+import measuring
 from measuring import Timer, summary
 from peers import torch_network
 
@@ -94,3 +100,106 @@ def test_contestants_take_turns() -> None:
     assert {name: len(taken) for name, taken in samples.items()} == {"a": 4, "b": 4, "c": 4}
     # Out of time: three rounds all the same.
     assert len(timer.in_turn({"a": lambda: None}, repetitions=9, seconds=0)["a"]) == 3
+
+
+# --- the road on a GPU, with stand-ins for what only a GPU has ---------------------------------------------
+
+
+class Event:
+    """A CUDA event on the host's clock."""
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        self.time = time.perf_counter()
+
+    def elapsed_time(self, other: "Event") -> float:
+        return (other.time - self.time) * 1e3
+
+
+class Graph:
+    """A CUDA graph whose replay writes what its capture wrote."""
+
+    saved: dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+    def replay(self) -> None:
+        for output, values in self.saved.values():
+            output.copy_(values)
+
+
+class BrokenGraph(Graph):
+    def replay(self) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def capture(graph: Graph) -> Iterator[None]:
+    yield
+    outputs = sys._getframe(2).f_locals["outputs"]
+    graph.saved = {name: (output, output.clone()) for name, output in outputs.items()}
+
+
+@pytest.fixture
+def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU passes for a GPU."""
+    properties = SimpleNamespace(
+        name="none", major=9, minor=0, multi_processor_count=1, total_memory=1, L2_cache_size=1024
+    )
+    stand_ins: dict[str, Any] = {
+        "synchronize": lambda device=None: None, "empty_cache": lambda: None, "Event": Event, "CUDAGraph": Graph,
+        "graph": capture, "get_device_properties": lambda device: properties,
+        "Stream": lambda: SimpleNamespace(wait_stream=lambda stream: None),
+        "current_stream": lambda: SimpleNamespace(wait_stream=lambda stream: None),
+        "stream": lambda stream: contextlib.nullcontext(),
+    }  # fmt: skip
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    for module in (measuring, configuration):
+        monkeypatch.setattr(module, "on_gpu", lambda device: True)
+    monkeypatch.setattr(measuring, "MATRIX", 16)
+    monkeypatch.setattr(measuring, "COPIED", 1024)
+
+
+LENET = replace(
+    REQUEST, network="lenet5", source=sources()["lenet5"], dtype="fp32", repetitions=2, layers=True, batch=1
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("pretended_gpu")
+def test_the_road_on_a_gpu() -> None:
+    about = configuration.measure_ceilings("fp32", "cpu")
+    assert about["machine"]["gpu"] == "none"
+    assert set(about["ceilings"]) == {"bytes_per_second", "flops"}
+    entry = configuration.measure(replace(LENET, ceilings=about["ceilings"]))
+    assert list(entry["contestants"]) == ["cnndsl", "cnndsl graph", "torch", "torch graph"]
+    for contestant in entry["contestants"].values():
+        assert contestant["status"] == "ok", contestant
+        assert contestant["relative_error"] < 1e-5
+        assert contestant["median_us"] > 0
+    assert entry["contestants"]["cnndsl"]["same_twice"]
+    assert entry["layer_times"][0]["layers"] == "c1 + tanh1"
+    assert entry["launches"] == len(entry["layer_times"]) == 7
+
+
+@pytest.mark.usefixtures("pretended_gpu")
+def test_a_graph_that_writes_nothing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its output was filled with NaN before the replay. The others go on."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", BrokenGraph)
+    entry = configuration.measure(replace(LENET, layers=False))
+    status = {name: contestant["status"] for name, contestant in entry["contestants"].items()}
+    assert status == {"cnndsl": "ok", "cnndsl graph": "wrong", "torch": "ok", "torch graph": "ok"}
+    assert entry["contestants"]["torch graph"]["relative_error"] == float("inf")
+    assert "median_us" not in entry["contestants"]["cnndsl graph"]
+
+
+@pytest.mark.usefixtures("pretended_gpu")
+def test_a_contestant_that_fails_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(configuration, "torch_network", fail)
+    entry = configuration.measure(replace(LENET, layers=False))
+    assert entry["contestants"]["torch"]["status"] == "failed"
+    assert "out of luck" in entry["contestants"]["torch"]["problem"]
+    assert entry["contestants"]["cnndsl"]["median_us"] > 0
