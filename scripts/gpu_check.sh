@@ -7,7 +7,7 @@
 #   --wheels     folder of wheels for what the machine lacks, lark say (default: .whl in the checkout)
 #   --out        where results are written (default: $OUT, or ./gpu_check_out)
 #   --python     the Python that has torch and triton (default: $PYTHON, or python3)
-#   --tests      seconds after which no further test is started
+#   --tests      seconds after which no further test is started, in each of the two runs of tests
 #   --dry-run    the same road on the CPU, with a few small tests and timings: checks this script
 #
 # Everything is installed into a temporary folder; the checkout stays as it is. The tests marked `gpu` and those of the
@@ -58,7 +58,7 @@ if [ -n "$wheels" ]; then
 elif [ -d "$root/.whl" ]; then
     wheels=$root/.whl
 fi
-[ -n "$tests_seconds" ] || tests_seconds=$([ -n "$quick" ] && echo 75 || echo 240)
+[ -n "$tests_seconds" ] || tests_seconds=$([ -n "$quick" ] && echo 45 || echo 150)
 command -v "$python" >/dev/null || die 2 "there is no $python"
 
 # Neither a compiled file nor a cache is left in the checkout.
@@ -113,14 +113,14 @@ rm -f "$out"/{gpu_check.json,tests.log,benchmark.log,tests_gpu.xml,tests_kernels
 
 # --- tests -------------------------------------------------------------------------------------------------
 status=0
-deadline=$(($(date +%s) + tests_seconds))
 run_tests() { # name, then what pytest is given
     local name=$1
     shift
     echo "tests ($name) ..."
-    # Warnings of other versions of torch and triton are no failures; 5 is "no test was selected".
+    # Warnings of other versions of torch and triton are no failures; 5 is "no test was selected". An interrupted
+    # pytest still reports what it has.
     local code=0
-    GPU_CHECK_DEADLINE=$deadline timeout $((tests_seconds + 180)) \
+    GPU_CHECK_DEADLINE=$(($(date +%s) + tests_seconds)) timeout --signal=INT --kill-after=20 $((tests_seconds + 120)) \
         "$python" -m pytest -p gpu_check_support -p no:cacheprovider -o filterwarnings=default -q --tb=short \
         --junitxml="$out/tests_$name.xml" $("$python" "$support" workers "$device") "$@" >>"$out/tests.log" 2>&1 || code=$?
     tail -n 1 "$out/tests.log"
