@@ -21,6 +21,9 @@ Severity = Literal["error", "warning"]
 MAX_SOURCE_WIDTH = 110
 """Characters of a source line that are shown; longer lines are cut around the culprit."""
 
+MAX_MESSAGE = 600
+"""Characters of a message, label, note or help."""
+
 MAX_ERRORS = 100
 """Diagnostics that one stage collects before it stops; a thousand lines of errors teach nobody."""
 
@@ -109,12 +112,12 @@ class Diagnostic:
         return {
             "code": self.code,
             "severity": self.severity,
-            "message": self.message,
+            "message": shortened(self.message),
             **_place(self.span),
-            "label": self.label,
-            "labels": [{**_place(label.span), "text": label.text} for label in self.labels],
-            "notes": list(self.notes),
-            "help": list(self.help),
+            "label": shortened(self.label),
+            "labels": [{**_place(label.span), "text": shortened(label.text)} for label in self.labels],
+            "notes": [shortened(note) for note in self.notes],
+            "help": [shortened(each) for each in self.help],
         }
 
 
@@ -340,8 +343,14 @@ def _width(cell: str) -> int:
 
 
 def printable(text: str) -> str:
-    """`text` without control characters, so that a file's bytes never steer a terminal."""
+    """`text` without control characters, so that a file's bytes never steer a terminal, and cut when endless."""
+    text = shortened(text)
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def shortened(text: str) -> str:
+    """`text`, cut when endless: a message may quote a name of a million letters."""
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."
 
 
 def _place(span: Span | None) -> dict[str, Any]:

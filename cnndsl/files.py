@@ -65,11 +65,11 @@ def _read_bytes(path: Path) -> bytes:
     """The bytes of an ordinary file of a network's size. Raises OSError, ValueError."""
     # Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise ValueError("it is a folder" if stat.S_ISDIR(mode) else "it is not an ordinary file")
     with os.fdopen(handle, "rb") as file:
-        info = os.fstat(handle)
-        if not stat.S_ISREG(info.st_mode):
-            what = "a folder" if stat.S_ISDIR(info.st_mode) else "not an ordinary file"
-            raise ValueError(f"it is {what}")
         # Files that the system makes up say that they are empty, and may never end.
         data = file.read(4 * MAX_TEXT + 1)
     if len(data) > 4 * MAX_TEXT:

@@ -18,6 +18,10 @@ MAX_TEXT = 2 * 2**20
 """Characters of a source; the largest published network takes a few ten thousand."""
 
 
+_GUESSED = frozenset({"E0102", "E0111", "E0112"})
+"""Slips whose mending is a guess: where a body ends, which number was meant, how a name is written elsewhere."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What was read: the tree of the text that was meant, where that is sure, and every syntax error."""
@@ -66,6 +70,7 @@ def read(text: str, name: str) -> Reading:
     sure = True
     if tree is None or errors:
         mended, errors, sure = mend(source, tokens, errors)
+        sure = sure and not any(error.code in _GUESSED for error in errors)
         if not errors:
             # Not reached as far as the property tests know; but a refused text is never passed over in
             # silence.
@@ -75,7 +80,7 @@ def read(text: str, name: str) -> Reading:
         return Reading(None, in_order(errors)[:MAX_ERRORS], len(tokens))
     numbers: list[Diagnostic] = []
     file = TreeBuilder(source, numbers).file(tree)
-    return Reading(file, in_order([*errors, *numbers])[:MAX_ERRORS], len(tokens))
+    return Reading(None if numbers else file, in_order([*errors, *numbers])[:MAX_ERRORS], len(tokens))
 
 
 def _feed(tokens: Iterable[Token]) -> tuple[Tree[Token] | None, Token | None]:

@@ -128,7 +128,10 @@ def _mended(token: Token, span: Span) -> tuple[Diagnostic | None, Token | None]:
             return error("E0115", "a comment begins with `#` and goes to the end of the line"), None
         case "BAD_NAME":
             hint = "names are made of the letters a to z and A to Z, digits and `_`"
-            return error("E0101", f"{shown(text)} is not a name", hint), placed("NAME", "_bad", token)
+            return error("E0101", f"{shown(text)} is not a name", hint), placed("NAME", text, token)
+        case "BAD_REFERENCE":
+            meant = placed("REF", f"@{text[1:].strip()}", token)
+            return error("E0101", "no space stands between `@` and the label", f"write {meant}"), meant
         case "BAD_OPERATOR":
             return _operator(token, error)
     if text == "?":
@@ -136,8 +139,7 @@ def _mended(token: Token, span: Span) -> tuple[Diagnostic | None, Token | None]:
             "NAME", "_", token
         )
     if text == "@":
-        hint = "a reference is written without a space: @label"
-        return error("E0101", "this `@` has no label behind it", hint), None
+        return error("E0101", "this `@` has no label behind it", "a reference is written @label"), None
     if len(text) > 1:
         return error("E0101", "unexpected characters"), None
     named = f"`{text}`" if text.isprintable() else f"U+{ord(text):04X}"

@@ -44,19 +44,23 @@ class Ledger:
         """Whether a mistake is known already."""
         return (code, span) in self.errors
 
-    def too_large(self, message: str, span: Span) -> StopError:
+    def too_large(
+        self, message: str, span: Span, *, hint: str = "look for a number with a digit too many"
+    ) -> StopError:
         """Report a size beyond all bounds (E0218); the expansion cannot go on."""
-        hint = "nothing of this size can be meant; look for a number that is too large"
         self.report(Diagnostic("E0218", message, span, help=(hint,)))
         return StopError()
 
     def spend(self, steps: int, span: Span) -> None:
         """Count work. Raises StopError when it is too much (E0218)."""
         self.steps += steps
+        hint = "repeats within repeats, and blocks that call blocks several times, multiply"
         if self.layers > MAX_LAYERS:
-            raise self.too_large(f"the network has more than {MAX_LAYERS:,} layers when expanded", span)
+            message = f"the network has more than {MAX_LAYERS:,} layers when expanded"
+            raise self.too_large(message, span, hint=hint)
         if self.steps > MAX_STEPS:
-            raise self.too_large(f"expanding the network takes more than {MAX_STEPS:,} steps", span)
+            message = f"expanding the network takes more than {MAX_STEPS:,} steps"
+            raise self.too_large(message, span, hint=hint)
 
     def spend_text(self, span: Span) -> None:
         """Count the work of evaluating expressions, by their length. Raises StopError."""

@@ -97,7 +97,9 @@ def wrong_shape(item: ast.Shape, dims: Dims, current: Value, tensors: Tensors) -
     maker = tensors.maker(current.node)
     types = tensors.types(maker)
     labels = [tensors.place(maker.name), *(tensors.place(name) for name in dict.fromkeys(maker.inputs[:4]))]
-    notes = list(maker.op.explain(*types)) if maker.op is not None else []
+    notes: list[str] = []
+    if maker.op is not None and (len(dims) != 3 or not fits((*dims[:2], None), found)):
+        notes.extend(maker.op.explain(*types))
     if maker.op is not None and maker.op.joins:
         channels = [t.channels for t in types]
         if found.is_map and sum(channels) == found.channels:

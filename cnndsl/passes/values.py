@@ -185,7 +185,9 @@ def unknown_name(
     known = list(parameters)
     guess = did_you_mean(name, [*known, *words])
     parts = name.split("x")
+    message = f"unknown name `{name}`"
     if name == "in":
+        message = "`in` is the current tensor, not a number"
         hint = f"write {listed([f'in.{field}' for field in IN_FIELDS], last='or')}"
     elif name.lower() in _BOOLEANS:
         hint = f"write `{_BOOLEANS[name.lower()]}`"
@@ -199,7 +201,7 @@ def unknown_name(
         hint = f"the parameters here are {listed([f'`{p}`' for p in known])}"
     else:
         hint = "there are no parameters here; they are declared behind the name: network Net(classes = 1000)"
-    return Diagnostic("E0208", f"unknown name `{name}`", span, help=(hint,))
+    return Diagnostic("E0208", message, span, help=(hint,))
 
 
 _BOOLEANS = {
