@@ -142,6 +142,15 @@ def test_depthwise_and_dense_kernels_are_chosen() -> None:
     assert launches(planned)[-1] in {"linear_kernel", "linear_small_kernel"}
 
 
+def test_dense_kernels_read_rows_of_a_slice() -> None:
+    """Only a map of several pixels that lies among other channels is read as a convolution would."""
+    planned = plan_of("""input x [3x3x4] conv(8, 1) b: globalavgpool relu concat(@b) output o { @b dense(3) }
+        d: dense(4) tanh concat(@d) @d dense(6)""")
+    assert launches(planned).count("conv2d_kernel") == 1
+    planned = plan_of("input x [3x3x4] a: conv(8, 1) relu concat(@a) output o {} @a dense(3)")
+    assert launches(planned).count("conv2d_kernel") == 2
+
+
 @pytest.mark.parametrize(("name", "first", "second"), [
     ("alexnet", 55 * 55 * 96, 27 * 27 * 96),
     ("vgg16", 224 * 224 * 64, 224 * 224 * 64),

@@ -81,6 +81,8 @@ NETWORKS = {
         add { {} { dense(2) -> relu -> dense(2) } }""",
     "flattened maps": """input x [2x3x3] conv(2, 1) -> relu
         flatten relu output o { dense(2) } output p { flatten } dense(3)""",
+    "one row and one column flattened": """input x [1x4x3] input y [4x1x3] conv(2, 1) -> flatten -> relu
+        output o { @x conv(2, 1) -> flatten }""",
     "a map in a slice, dense": "input x [3x3x2] a: conv(2, 1) concat(@x) output o {} @a dense(3)",
     "two inputs": "input x [3x3x2] input y [3x3x2] add(@x) -> relu concat(@x, @y) conv(2, 1) mul(@y)",
     "an unused input": "input x [3x3x2] input y [7] dense(3)",
