@@ -35,6 +35,9 @@ def check_inputs(
             message = f"input `{node.name}` must be a torch tensor, got {type(x).__name__}"
             found.append(diagnostic("E0502", message, help=("torch.from_numpy(x) makes one of an array",)))
             continue
+        if x.is_nested:
+            found.append(diagnostic("E0502", f"input `{node.name}` is a nested tensor; it must be dense"))
+            continue
         found.extend(_shape(node, x))
         if dtype is not None and x.dtype != dtype:
             message = f"input `{node.name}` is {x.dtype}, but this network was compiled for {dtype}"
@@ -48,12 +51,12 @@ def check_inputs(
             found.append(diagnostic("E0503", message, help=(f'pass x.to("{device}"){other}',)))
         elif x.layout != torch.strided:
             found.append(diagnostic("E0502", f"input `{node.name}` is {x.layout}; it must be dense"))
-    batches = {x.shape[0] for x in inputs if isinstance(x, torch.Tensor) and x.ndim}
-    if not found and len(batches) > 1:
+    if not found:
+        batches = {x.shape[0] for x in inputs if isinstance(x, torch.Tensor)}
+        if len(batches) == 1:
+            return batches.pop()
         found.append(diagnostic("E0501", f"the inputs have different batch sizes: {sorted(batches)}"))
-    if found:
-        raise CnnError(found)
-    return next(iter(batches))
+    raise CnnError(found)
 
 
 def _shown(node: Node) -> str:

@@ -131,6 +131,10 @@ WRONG_INPUTS: list[tuple[Callable[[torch.Tensor], tuple[Any, ...]], str, str]] =
         """error[E0502]: input `image` must be a torch tensor, got ndarray
   = help: torch.from_numpy(x) makes one of an array""",
     ),
+    (
+        lambda x: (torch.nested.as_nested_tensor([x[0]], layout=torch.jagged),), "E0502",
+        "error[E0502]: input `image` is a nested tensor; it must be dense",
+    ),
     (lambda x: (x.to_sparse(),), "E0502", "error[E0502]: input `image` is torch.sparse_coo; it must be dense"),
 ]
 
