@@ -158,7 +158,7 @@ def layer(c: Cursor) -> None:
             c.skip()
             return
         arguments(c)
-    elif c.kind() in _VALUES and c.on_same_line():
+    elif c.kind() in _VALUES and c.on_same_line() and c.kinds(2) != ("INT", "COLON"):
         without_parentheses(c, str(name))
     elif c.kind() == "DOT":
         c.error(
@@ -185,21 +185,20 @@ def without_parentheses(c: Cursor, name: str) -> None:
     c.sure = False
 
 
-def misspelt_keyword(c: Cursor) -> bool:
+def misspelt_keyword(c: Cursor, *, after_if: bool = False) -> bool:
     """`repaet 3 {` and its like: a name that is nearly a keyword, where only that keyword fits."""
     word = str(c.token())
-    after_if = bool(c.out) and c.out[-1].type == "RBRACE"
     match c.kinds(3):
         case ("NAME", "INT", "LBRACE") | ("NAME", "DIMS", "LBRACE"):
             options: tuple[str, ...] = ("repeat",)
-        case ("NAME", "NAME", "LBRACE") if c.on_same_line(1):
+        case ("NAME", "NAME", "LBRACE") if c.on_same_line(1) and not arms_stand_here(c, ahead=2):
             options = ("repeat", "if", "output")
         # `inptu image [32x32x3]` reads as two layers and an assertion: see `cnndsl.passes.names`.
         case ("NAME", "NAME", "COMPARE" | "SIGN" | "SCALE" | "AND" | "OR" | "DOT") if c.on_same_line(1):
             options = ("if", "repeat")
         case ("NAME", "NOT" | "TRUE" | "FALSE", _):
             options = ("if",)
-        case ("NAME", "LBRACE", _) if after_if:
+        case ("NAME", "LBRACE", _) if after_if and not arms_stand_here(c, ahead=1):
             options = ("else",)
         case _:
             return False
@@ -273,15 +272,15 @@ def arms(c: Cursor, name: Token) -> None:
     c.take()
 
 
-def arms_stand_here(c: Cursor) -> bool:
-    """Whether the braces here hold arms rather than layers."""
-    match c.kinds(4):
+def arms_stand_here(c: Cursor, *, ahead: int = 0) -> bool:
+    """Whether the braces that open here hold arms rather than layers."""
+    match tuple(c.kind(ahead + n) for n in range(4)):
         case ("LBRACE", "LBRACE" | "RBRACE", _, _) | ("LBRACE", "NAME" | "INT", "COLON", "LBRACE"):
             return True
         case ("LBRACE", "NAME", "LBRACE", "LBRACE" | "RBRACE"):
             return False
         case ("LBRACE", "NAME", "LBRACE", _):
-            return str(c.token(1)) not in _JOINS
+            return str(c.token(ahead + 1)) not in _JOINS
     return False
 
 
@@ -329,7 +328,7 @@ def if_(c: Cursor) -> None:
     else:
         expression(c, condition=True)
     braces(c, "`if`")
-    if c.kind() == "NAME" and misspelt_keyword(c):
+    if c.kind() == "NAME" and misspelt_keyword(c, after_if=True):
         return
     if c.kind() == "ELSE":
         else_(c)

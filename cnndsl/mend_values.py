@@ -25,7 +25,8 @@ def expression(c: Cursor, *, condition: bool = False) -> None:
                 "E0115", "comparisons are written with `==`", c.span(),
                 hint="`=` gives a value to an argument"
             )
-            c.take_as("COMPARE", "==")
+            c.take_as(*(("AND", "and") if compared else ("COMPARE", "==")))
+            c.sure = c.sure and not compared
             before, compared = "COMPARE", True
             continue
         if kind not in _OPERATORS:

@@ -85,8 +85,8 @@ FILES = (
     Code(
         code="E0414",
         title="the labels do not fit",
-        explanation="""A labels file is a text in UTF-8 with one class name on each line, as many as the output has
-            values.""",
+        explanation="""`--labels` names a text file with one class in each line, as many as the network's output
+            has. 1001 lines for 1000 classes usually begin with a background class.""",
         message="error[E0414]: labels.txt names 1001 labels, but the network's output has 1000",
     ),
     Code(
@@ -100,7 +100,8 @@ FILES = (
     Code(
         code="E0421",
         title="a file cannot be written",
-        explanation="There is no such folder, no permission, no room left, or the ending names no format.",
+        explanation="""The folder does not exist or may not be written to, the disk is full, or the name ends in a
+            format that is not written: outputs are saved as .npz, weights as .safetensors, .pt, .pth or .npz.""",
         message="error[E0421]: cannot write out.txt: outputs are written as .npz",
     ),
 )

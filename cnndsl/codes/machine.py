@@ -32,7 +32,8 @@ MACHINE = (
     Code(
         code="E0505",
         title="the wrong number of inputs",
-        explanation="A network takes as many tensors as it has `input` lines, in their order.",
+        explanation="""A network is called with one tensor for each of its `input` lines, in their order:
+            `net(left, right)`.""",
         message="error[E0505]: Net takes 2 inputs (left [n, 3, 64, 64], right [n, 3, 64, 64]), got 1",
     ),
     Code(
@@ -68,7 +69,8 @@ MACHINE = (
     Code(
         code="E0605",
         title="memory is used up",
-        explanation="The device has too little memory for the weights and activations. A smaller batch needs less.",
+        explanation="""The network's tensors do not fit into the memory of the GPU or the machine. A smaller batch
+            or a 16-bit type takes less; `cnndsl summary` prints what each layer needs.""",
         message="error[E0605]: memory is used up",
     ),
     Code(
@@ -81,27 +83,30 @@ MACHINE = (
     Code(
         code="E0701",
         title="--set cannot be read",
-        explanation="""--set name=value takes a value as the language writes it: a number, true or false, a size
-            such as 3x3, a tuple, or a string.""",
+        explanation="""`--set name=value` takes a value of the language: a number, `true` or `false`, a word or
+            string, a tuple or a size, as in `--set classes=10 --set kernel=3x3`. Quote what the shell would take
+            for itself.""",
         message="error[E0701]: cannot read --set classes: there is no `=`",
     ),
     Code(
         code="E0702",
         title="which input?",
-        explanation="A network with several inputs needs each by its name: left=a.png right=b.png.",
+        explanation="""A network with several inputs needs a file for each, by name: `cnndsl run net.cnn
+            left=a.png right=b.png`.""",
         message="error[E0702]: Net has 2 inputs: give each as name=path",
     ),
     Code(
         code="E0703",
         title="no such target",
-        explanation="""A target is what a network is compiled for: the interpreter, or a kind of GPU such as sm_90.
-            The message lists them.""",
+        explanation="""Sources are written for `interpreter`, or for a GPU by its architecture: `sm_80` (A100),
+            `sm_90` (H100, H200) and so on. No such GPU needs to be in this machine.""",
         message="error[E0703]: there is no target `sm_70`",
     ),
     Code(
         code="E0704",
         title="no such error code",
-        explanation="`cnndsl explain` without a code lists all of them.",
+        explanation="""Error codes are an E and four digits, as printed in front of each message: `error[E0304]`.
+            `cnndsl explain` without a code lists all of them.""",
         message="error[E0704]: there is no error code E9999",
     ),
 )

@@ -8,57 +8,66 @@ SYNTAX = (
     Code(
         code="E0101",
         title="a character that the language does not have",
-        explanation="""A .cnn file is made of names, numbers, strings in double quotes, `->`, brackets and the usual
-            operators. Anything else stands there by mistake: an arrow or a multiplication sign copied from a paper,
-            say, or a name with letters beyond A to Z.""",
+        explanation="""The text holds a character that is no part of the language. Names of layers, labels and
+            parameters are made of the letters a to z and A to Z, digits and `_`; other letters may stand in
+            comments and in strings.
+
+            A reference is `@` directly followed by the label, without a space.""",
         wrong=network("conv(16, 3x3) $ relu"),
         right=network("conv(16, 3x3) -> relu"),
     ),
     Code(
         code="E0102",
         title="a brace is missing, or one too many",
-        explanation="""Bodies of networks, blocks, repeats, conditions and arms stand in braces, and every `{` needs
-            its `}`. The message points to the brace that was opened and never closed; how far the lines are
-            indented helps to find which one that is.""",
+        explanation="""Every `{` needs its `}`. When one is missing, the place to blame is found by indentation,
+            as a reader would: a `}` that stands further left than the line of the innermost open `{` is taken to
+            close an outer one. So indent what stands inside braces, and the message will point at the right line.
+
+            The bodies of networks, blocks, `repeat`, `if`, `else` and `output`, and each arm of a join stand in
+            braces, even when they hold one layer only.""",
         wrong="network Net {\n    input image [32x32x3]\n    repeat 2 {\n        conv(16, 3x3)\n}\n",
         right="network Net {\n    input image [32x32x3]\n    repeat 2 {\n        conv(16, 3x3)\n    }\n}\n",
     ),
     Code(
         code="E0103",
         title="a parenthesis or bracket is missing, or one too many",
-        explanation="""Arguments stand in parentheses, shapes in brackets. The message points to where the closing
-            one is expected, and to the one that was opened.""",
+        explanation="""Arguments and tuples stand in parentheses, shapes in brackets. A parenthesis that is left
+            open ends at the latest at `->` or where the next layer begins on a new line; that is where the
+            message asks for it.""",
         wrong=network("conv(16, 3x3 -> relu"),
         right=network("conv(16, 3x3) -> relu"),
     ),
     Code(
         code="E0104",
         title="a comma is missing",
-        explanation="Arguments, the sizes of a shape and the numbers of a tuple are parted by commas.",
+        explanation="""Arguments, parameters, and the numbers of a tuple or a shape are parted by commas, also
+            where each stands on a line of its own. A comma behind the last one is allowed.""",
         wrong=network("conv(16 3x3)"),
         right=network("conv(16, 3x3)"),
     ),
     Code(
         code="E0105",
         title="a keyword is misspelt",
-        explanation="""The keywords are use, block, network, input, output, repeat, if, else, and, or, not, true and
-            false. A word that is nearly one of them, where only a keyword can stand, is taken for it so that the
-            rest of the file is still checked.""",
+        explanation="""A word stands where only a keyword makes sense, and is nearly one. The keywords are `use`,
+            `block`, `network`, `input`, `output`, `repeat`, `if`, `else`, `and`, `or`, `not`, `true` and `false`,
+            all in small letters.""",
         wrong=network("repaet 2 { conv(16, 3x3) }"),
         right=network("repeat 2 { conv(16, 3x3) }"),
     ),
     Code(
         code="E0106",
         title="a word in the wrong place",
-        explanation="""At this place something else must stand; the message says what. The language page of the
-            documentation lists what a file can hold.""",
+        explanation="""What stands here does not fit what comes before it: a name, a value, a number of passes or
+            a condition is missing, or something stands where the language has no place for it. The message says
+            what was expected.""",
         wrong=network("conv(16, 3x3)", "if { relu }"),
         right=network("conv(16, 3x3)", "if in.channels == 16 { relu }"),
     ),
     Code(
         code="E0107",
         title="a string is not closed",
-        explanation='Strings stand in double quotes and end on the line on which they begin: use "vgg.cnn".',
+        explanation="""A string begins with a double quote and ends with one on the same line. Strings name files
+            in `use` lines; the words that arguments take (`pad=same`, `order=bgr`) need no quotes.""",
         wrong='network Net {\n    input image [32x32x3] (order="bgr\n                          )\n    relu\n}\n',
         right='network Net {\n    input image [32x32x3] (order="bgr")\n    relu\n}\n',
     ),
@@ -68,6 +77,7 @@ SYNTAX = (
         explanation="""Brackets within brackets, or bodies within bodies, go deeper than any network needs. The
             limit keeps a broken or hostile file from using up the machine. Deep structure reads better as blocks.""",
         wrong=network("identity " + "x: { " * 60 + "relu " + "} " * 60),
+        right=network("identity", "x: { relu }"),
     ),
     Code(
         code="E0109",
@@ -79,48 +89,59 @@ SYNTAX = (
     Code(
         code="E0110",
         title="the file cannot be read",
-        explanation="""The file does not exist, is a folder or a device, may not be read by this user, or is far
-            larger than any network's description.""",
+        explanation="""The file does not exist, is a folder, may not be read, or is far too large to be a network:
+            at most 2 MiB of text and 100,000 words and signs. What repeats is written as `repeat n { ... }` or as
+            a block, and takes no room.""",
         message="error[E0110]: cannot read alexnt.cnn: there is no such file\n = help: did you mean alexnet.cnn?",
     ),
     Code(
         code="E0111",
         title="not a number",
-        explanation="""Numbers are written 3, 0.5 or 5e-4; sizes 3x3 or 227x227x3. Names in a size need the form
-            with commas: (k, k) for a window, [h, w, c] for a shape.""",
+        explanation="""Whole numbers are written in decimal digits, at most 15 of them. Numbers with a fraction
+            have digits on both sides of the point (`0.5`, `1.0`), and may have an exponent: `5e-4`. Sizes are
+            joined by an `x`, `3x3` or `227x227x3`; where a size is computed, it is a tuple, `(k, k)`, or in a
+            shape `[h, w, 4*c]`.""",
         wrong=network("conv(16, 3x)"),
         right=network("conv(16, 3x3)"),
     ),
     Code(
         code="E0112",
         title="a keyword used as a name",
-        explanation="""Keywords cannot name a network, a block, a parameter or a layer. Layer names such as `conv`
-            are no keywords and can be labels.""",
+        explanation="""The keywords (`use`, `block`, `network`, `input`, `output`, `repeat`, `if`, `else`, `and`,
+            `or`, `not`, `true`, `false`) cannot name labels, parameters, blocks or networks. The tensor that
+            flows into a layer is called `in`, as in `in.channels`.""",
         wrong="block repeat(n) { conv(n, 3x3) }\n",
         right="block repeated(n) { conv(n, 3x3) }\n",
     ),
     Code(
         code="E0113",
         title="an arrow that joins nothing",
-        explanation="""`->` stands between two layers of one body and feeds the left one's output to the right one.
-            A new line does the same, so no arrow is needed at the begin or the end of a body.""",
+        explanation="""`->` stands between two layers and means that the first feeds the second. A new line means
+            the same, so no arrow is needed at the end of a line, and none may stand at the beginning or end of a
+            body or between the arms of a join.""",
         wrong=network("conv(16, 3x3) -> -> relu"),
         right=network("conv(16, 3x3) -> relu"),
     ),
     Code(
         code="E0114",
         title="something outside of, or inside, a definition that does not belong there",
-        explanation="""At the top of a file stand `use`, `block` and `network`; layers stand inside of blocks and
-            networks, and no definition stands inside another.""",
+        explanation="""A file holds `use` lines, blocks and networks, and nothing else outside of them. Layers
+            stand inside a network or block; and a network, a block or a `use` line stands at the top of the file,
+            never inside another body.
+
+            When this points at the first word of a file, the file is probably not a .cnn file at all. When it
+            points behind the end of a network, look for a `}` that closes it too early.""",
         wrong="conv(16, 3x3)\n",
         right=network("conv(16, 3x3)"),
     ),
     Code(
         code="E0115",
         title="written as in another language",
-        explanation="""The meaning is clear, but the language writes it differently: comparisons with `==`, strings
-            in double quotes, `and`, `or` and `not` as words, comments with `#`, arguments in parentheses, nothing
-            at the end of a line. The message says what to write.""",
+        explanation="""This is how other languages say it. Here comments begin with `#`; strings have double
+            quotes; arguments stand in parentheses and are named with `=`; labels end with a colon; layers are
+            joined by `->` or a new line, without commas or semicolons; conditions use `==`, `and`, `or` and
+            `not`; tuples stand in parentheses and shapes in brackets; a 3 by 3 window is `3x3`, while `3*3` is
+            the number 9.""",
         wrong=network("conv(16, 3x3);"),
         right=network("conv(16, 3x3)"),
     ),

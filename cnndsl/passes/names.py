@@ -66,7 +66,7 @@ class Names:
         seen: dict[str, ast.Parameter] = {}
         for p in definition.parameters:
             if p.default is not None:
-                self._expression(p.default, seen, BLOCK_WORDS)
+                self._expression(p.default, seen, BLOCK_WORDS, flows=definition.kind == "block")
             seen.setdefault(p.name, p)
         self._body(definition.body, seen)
 
@@ -100,10 +100,10 @@ class Names:
             case ast.Output():
                 self._body(item.body, parameters)
             case ast.Input():
-                self._shape(item.shape, parameters)
+                self._shape(item.shape, parameters, flows=False)
                 self.bound[item.name_span] = pair_options(item, self.report)
                 for option in item.options:
-                    self._expression(option.value, parameters, ("rgb", "bgr"))
+                    self._expression(option.value, parameters, ("rgb", "bgr"), flows=False)
 
     def _layer(self, item: ast.Layer, parameters: Mapping[str, ast.Parameter]) -> None:
         for arm in item.arms or ():
@@ -178,15 +178,22 @@ class Names:
 
     # --- expressions -----------------------------------------------------------------------------------
 
-    def _shape(self, shape: ast.Shape, parameters: Mapping[str, ast.Parameter]) -> None:
+    def _shape(
+        self, shape: ast.Shape, parameters: Mapping[str, ast.Parameter], *, flows: bool = True
+    ) -> None:
         for expr in shape.dims:
-            self._expression(expr, parameters, ("_",), shape=True)
+            self._expression(expr, parameters, ("_",), shape=True, flows=flows)
 
     def _expression(
-        self, expr: ast.Expr, parameters: Mapping[str, ast.Parameter], words: tuple[
-            str, ...
-        ], *, shape: bool = False
+        self,
+        expr: ast.Expr,
+        parameters: Mapping[str, ast.Parameter],
+        words: tuple[str, ...],
+        *,
+        shape: bool = False,
+        flows: bool = True,
     ) -> None:
+        """Check the names of an expression. `flows` tells that there is a current tensor."""
         match expr:
             case ast.Name(name, span):
                 if name not in parameters and name not in words:
@@ -194,14 +201,17 @@ class Names:
             case ast.Field():
                 if expr.owner != "in" or expr.name not in IN_FIELDS:
                     self.report(unknown_field(expr))
+                elif not flows:
+                    hint = ("`in` is what flows into a layer; here the network has not begun",)
+                    self.report(Diagnostic("E0208", "there is no `in` here", expr.span, help=hint))
             case ast.Tuple(items):
                 for item in items:
-                    self._expression(item, parameters, words)
+                    self._expression(item, parameters, words, flows=flows)
             case ast.Unary():
-                self._expression(expr.operand, parameters, words)
+                self._expression(expr.operand, parameters, words, flows=flows)
             case ast.Binary():
                 for operand in (expr.first, *(e for _, e in expr.rest)):
-                    self._expression(operand, parameters, words)
+                    self._expression(operand, parameters, words, flows=flows)
 
     # --- layers that do not exist ------------------------------------------------------------------------
 
