@@ -1,6 +1,6 @@
 """Walk networks through Triton's launch path for GPUs that are not there, and report every launch.
 
-    python survey.py [--only NETWORK] [--replace OLD NEW]...
+    python survey.py [--only NETWORK] [--dtype DTYPE] [--replace OLD NEW]...
 
 Networks are compiled for targets and types (all of them where CNNDSL_COMPILE_ALL is set) and called, on
 tensors without memory, with several batch sizes and layouts. Written on standard output, as JSON:
@@ -101,12 +101,12 @@ def walk(
 
 
 def survey(
-    only: str | None, replace: tuple[str, str] | None, specs: dict[fake_gpu.Spec, int]
+    given: argparse.Namespace, replace: tuple[str, str] | None, specs: dict[fake_gpu.Spec, int]
 ) -> Iterator[dict[str, Any]]:
     """All runs, as the module's docstring describes them; new kernels are added to `specs`."""
     gpus = {name: fake_gpu.FakeGpu(targets.get(name)) for name in TARGETS}
     for name, graph, target, dtype in cases(everything="CNNDSL_COMPILE_ALL" in os.environ):
-        if only not in (None, name):
+        if given.only not in (None, name) or given.dtype not in (None, dtype):
             continue
         gpu = gpus[target]
         gpu.activate()
@@ -135,6 +135,7 @@ def survey(
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only")
+    parser.add_argument("--dtype")
     parser.add_argument("--replace", nargs=2, action="append")
     arguments = parser.parse_args()
     genuine = emit.network_source
@@ -143,7 +144,7 @@ def main() -> None:
     for replace in arguments.replace or [None]:
         if replace is not None:
             emit.network_source = lambda plan, pair=replace: genuine(plan).replace(*pair)
-        runs.extend(survey(arguments.only, replace, specs))
+        runs.extend(survey(arguments, replace, specs))
     json.dump({"specs": [asdict(spec) for spec in specs], "runs": runs}, sys.stdout)
 
 
