@@ -136,6 +136,8 @@ def _bad_value(
             hint = (f"write {int(value)}",)
         case ast.Literal(str() as text) if text in argument.kind.words or text.replace(".", "", 1).isdigit():
             hint = (f"write {text}",)
+        case _ if argument.kind.describe == "true or false" and value in (0, 1):
+            hint = ("write true" if value else "write false",)
         case _ if isinstance(value, tuple) and argument.name == "filters":
             hint = ("the number of filters comes first, then the window: conv(64, 3x3)",)
     return Diagnostic(error.code, message, given.value.span, argument.doc, help=hint)
