@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ from cnndsl.passes.fuse import Groups, fuse
 from cnndsl.passes.plan import plan
 from cnndsl.passes.simplify import simplify
 
-ROOT = Path(__file__).resolve().parents[1]
 GPU = Path(__file__).with_name("gpu")
 sys.path.append(str(GPU))
 
@@ -50,7 +50,10 @@ Facts = dict[str, Any]
 @cache
 def parameters(module: str, kernel: str) -> tuple[list[str], list[str]]:
     """The run-time parameters and the constants of a kernel, in order, read from its source."""
-    tree = ast.parse((ROOT / "kernels" / f"{module}.py").read_text(encoding="utf-8"))
+    spec = find_spec(f"cnndsl.kernels.{module}")  # found, not imported: that would import triton
+    assert spec is not None
+    assert spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == kernel)
     assert [ast.unparse(d) for d in function.decorator_list] == ["triton.jit"]
     names: tuple[list[str], list[str]] = [], []
