@@ -58,7 +58,7 @@ if [ -n "$wheels" ]; then
 elif [ -d "$root/.whl" ]; then
     wheels=$root/.whl
 fi
-[ -n "$tests_seconds" ] || tests_seconds=$([ -n "$quick" ] && echo 45 || echo 150)
+[ -n "$tests_seconds" ] || tests_seconds=$([ -n "$quick" ] && echo 30 || echo 120)
 command -v "$python" >/dev/null || die 2 "there is no $python"
 
 # Neither a compiled file nor a cache is left in the checkout.
