@@ -147,15 +147,12 @@ def _view(plan: Plan, name: str) -> str:
     root = name
     while root not in plan.storage:
         root = plan.graph.by_name[root].inputs[0]
+    # Outputs and kept values have buffers of their own.
     place = plan.storage[root]
-    buffer = next(b for b in plan.buffers if b.name == place.buffer)
+    assert (place.offset, place.stride) == (0, plan.graph.by_name[root].type.channels)
     if not type_.is_map:
-        view = f"{buffer.name}.view(n, {buffer.size})"
-        return view if buffer.size == type_.size else f"{view}[:, {place.offset} : {place.offset + type_.size}]"
-    view = f"{buffer.name}.view(n, {type_.height}, {type_.width}, {place.stride})"
-    if place.stride != type_.channels:
-        view += f"[..., {place.offset} : {place.offset + type_.channels}]"
-    return f"{view}.permute(0, 3, 1, 2)"
+        return f"{place.buffer}.view(n, {type_.size})"
+    return f"{place.buffer}.view(n, {type_.height}, {type_.width}, {type_.channels}).permute(0, 3, 1, 2)"
 
 
 def _indent(line: str) -> str:

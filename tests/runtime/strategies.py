@@ -202,6 +202,11 @@ SAMPLES = [
         "avgpool(3, stride=2, pad=1, ceil=true)", ((4, 4, 2),),
         ("avgpool(3, stride=2, pad=1, ceil=true, count_pad=false)",),
     ),
+    # Its last windows hang over a padding of one on one side, of none on the other.
+    Sample(
+        "avgpool(3, stride=2, pad=(0, 1, 1, 0), ceil=true)", ((5, 5, 2),),
+        ("avgpool(3, stride=2, pad=(1, 0, 0, 1), ceil=true)",),
+    ),
     Sample("avgpool(3, pad=(1, 0, 0, 1))", ((7, 8, 2),), ("avgpool(3, pad=(0, 1, 0, 1))",)),
     Sample("globalavgpool", ((7, 5, 3),), ("globalmaxpool",)),
     Sample("globalmaxpool", ((7, 5, 3),), ("globalavgpool",)),
@@ -231,6 +236,7 @@ SAMPLES = [
     Sample("channel_shuffle(2)", ((3, 3, 6),), ("channel_shuffle(3)",)),
     Sample("add(@x1, @x2)", ((4, 3, 5),) * 3, ("add(@x1, @x1)", "add(@x1)")),
     Sample("mul(@x1)", ((4, 3, 5), (1, 1, 5)), ("mul(@x1, @x1)",)),
+    Sample("mul(@x1, @x2)", ((1, 1, 5), (1, 1, 5), (4, 3, 5)), ("mul(@x2)",)),
     Sample("concat(@x1, @x2)", ((4, 3, 5), (4, 3, 2), (4, 3, 2)), ("concat(@x2, @x1)",)),
 ]
 
