@@ -36,6 +36,8 @@ from cnndsl.tiles import DType
 
 TARGETS = ("sm_80", "sm_90")
 BATCHES = (1, 3, 16, 128)
+MANY = ("alexnet", "alexnet_paper", "lenet5", "vgg16", "residual", "mobile")
+"""Networks that are walked through for every target and type."""
 META = torch.device("meta")
 
 
@@ -81,8 +83,8 @@ def cases(*, everything: bool) -> Iterator[tuple[str, Graph, str, DType]]:
         graph = graph_of(source)
         for target in TARGETS:
             for dtype in TORCH_TYPES:
-                other = dtype in ("tf32", "bf16") and name not in ("alexnet", "vgg16", "residual")
-                if everything or (not other and (target == "sm_90" or dtype == "fp16")):
+                usual = (target, dtype) == ("sm_90", "fp16")
+                if everything or usual or name in MANY:
                     yield name, graph, target, dtype
 
 
