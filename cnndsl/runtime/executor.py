@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -139,6 +139,9 @@ class Network(parameters.Path):
         `match="order"` pairs tensors by order and shape where names differ. Raises CnnError (E0401 to E0406) that
         explains every missing, surplus and misshapen tensor; the weights are then unchanged.
         """
+        if match not in get_args(Match):
+            hint = 'write match="name" or match="order"'
+            raise problem("E0405", f"weights are not matched by {match!r}", help=(hint,))
         if isinstance(source, Mapping):
             found, shown = dict(source), "the state dict"
         else:

@@ -217,3 +217,9 @@ def test_weights_assigned_in_inference_mode(device: str) -> None:
         assert error_of(net, x) < 1e-6
     net.draw_weights(1)
     assert error_of(net, x) < 1e-6
+
+
+def test_an_unknown_way_of_matching_is_refused() -> None:
+    net = cnndsl.compile("network N { input x [4] dense(2) }", device="cpu")
+    with pytest.raises(CnnError, match="matched by 'typo'"):
+        net.load_weights(net.state_dict(), match="typo")
