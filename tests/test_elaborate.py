@@ -308,3 +308,9 @@ def test_limits() -> None:
     assert codes(chain + net("b79")) == ["E0108"]
     assert names(graph_of(chain + net("b50")))[-1].endswith(".relu1")
     assert len(names(graph_of(net("repeat 190 { repeat 100 { relu } }")))) == 19_001
+
+
+def test_automatic_names_behind_a_digit() -> None:
+    program = load_text("network N { input x [4x4x3] relu6 -> relu6 -> relu }")
+    graph = elaborate(program, choose_network(program, None))
+    assert [node.name for node in graph.nodes] == ["x", "relu6_1", "relu6_2", "relu1"]

@@ -67,7 +67,9 @@ class Scope:
     """Numbers of the unlabelled repeats' passes that are being expanded; they follow labels as indices."""
 
     def automatic(self, base: str) -> str:
-        """The next free automatic name: conv1, conv2, ..."""
+        """The next free automatic name: conv1, conv2, ...; relu6_1 behind a name that ends in a digit."""
+        if base[-1:].isdigit():
+            base += "_"
         number = self.counts.get(base, 0) + 1
         while f"{base}{number}" in self.planned or f"{base}{number}" in self.taken:
             number += 1
