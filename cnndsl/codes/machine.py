@@ -81,6 +81,15 @@ MACHINE = (
         message="error[E0606]: cannot write the compiled network to /cache/packages: Permission denied",
     ),
     Code(
+        code="E0611",
+        title="a kernel cannot be specialised",
+        explanation="""The compiler writes each layer's numbers into the text of an ordinary Triton kernel. That text
+            may use assignments, `if`, `for` over a range, calls and arithmetic; the message points at what is more
+            than that, at a constant that cannot be computed, or at a static_assert that does not hold.""",
+        message="error[E0611]: While is more than a kernel can be specialised with\n"
+        " --> kernels/conv2d.py:70:5",
+    ),
+    Code(
         code="E0701",
         title="--set cannot be read",
         explanation="""`--set name=value` takes a value of the language: a number, `true` or `false`, a word or

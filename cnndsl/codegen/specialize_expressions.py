@@ -1,0 +1,435 @@
+"""Expressions of a kernel, written again with what is known of them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from cnndsl.codegen import specialize_values as values
+from cnndsl.codegen.specialize_source import BUILTINS, Module, dotted
+from cnndsl.codegen.specialize_types import PURE, call_type, subscript_type
+from cnndsl.codegen.specialize_values import OTHER, UNKNOWN, Known, Piece, Type, constant
+
+
+@dataclass
+class Scope:
+    """What is known at one place of a function: constants by name, and the types of its variables."""
+
+    known: dict[str, Known]
+    types: dict[str, Type] = field(default_factory=dict)
+
+    def copy(self) -> Scope:
+        return Scope(dict(self.known), dict(self.types))
+
+    def assign(self, name: str, type_: Type) -> None:
+        """Note that a name holds a run-time value from here on."""
+        self.known.pop(name, None)
+        self.types[name] = type_
+
+    def join(self, other: Scope) -> None:
+        """Keep what holds on both of two roads to one place."""
+        same = {k: v for k, v in self.known.items() if k in other.known and is_same(v, other.known[k])}
+        self.known = same
+        mine, its = self.types, other.types
+        self.types = {k: mine[k] | its[k] if k in mine and k in its else OTHER for k in {**mine, **its}}
+
+
+def is_same(left: Known, right: Known) -> bool:
+    """Whether two constants are one: 1, 1.0 and True are three."""
+    return type(left) is type(right) and repr(left) == repr(right)
+
+
+class Helpers(Protocol):
+    """Where helper functions are specialised."""
+
+    def call(self, module: Module, node: ast.Call, arguments: Sequence[tuple[str | None, Piece]]) -> Call | None:
+        """How a call is written that may be one of a helper; None if it is not."""
+
+    def constant(self, module: Module, name: str) -> Known | values.Unknown:
+        """The value of a constant of a module."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a specialised helper: its name, the arguments that are left, and the type of its result."""
+
+    name: str
+    kept: tuple[bool, ...]
+    type: Type
+    pure: bool
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A part of an expression, and what to write for it.
+
+    strength   what an operator here must have to stand without parentheses.
+    within     the characters among which the author's parentheses around it are looked for.
+    """
+
+    node: ast.expr
+    piece: Piece
+    strength: int
+    within: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Expressions:
+    """Writes the expressions of one module."""
+
+    module: Module
+    helpers: Helpers
+
+    def write(self, node: ast.expr, scope: Scope) -> Piece:
+        """An expression with its constants folded, its dead arms gone and its leftovers cleared."""
+        match node:
+            case ast.Constant(value=value):
+                known = value is None or isinstance(value, int | float | bool | str)
+                text = self.module.text_of(node)
+                return Piece(text, values.ATOM, value if known else UNKNOWN, values.type_of(value) if known else OTHER)
+            case ast.Name():
+                return self._name(node, scope)
+            case ast.Attribute():
+                return self._attribute(node, scope)
+            case ast.BinOp():
+                return self._binary(node, scope)
+            case ast.UnaryOp():
+                return self._unary(node, scope)
+            case ast.BoolOp():
+                return self._boolean(node, scope)
+            case ast.Compare():
+                return self._comparison(node, scope)
+            case ast.IfExp():
+                return self._choice(node, scope)
+            case ast.Call():
+                return self._call(node, scope)
+            case ast.Subscript():
+                return self._subscript(node, scope)
+            case ast.Slice():
+                parts = [part for part in (node.lower, node.upper, node.step) if part is not None]
+                return self._composed(node, parts, scope, strength=values.CHOICE)
+            case ast.Tuple() | ast.List():
+                return self._sequence(node, scope)
+        self.module.fail(node, f"{type(node).__name__} is more than a kernel can be specialised with")
+
+    # --- one method for each kind of expression ---
+
+    def _name(self, node: ast.Name, scope: Scope) -> Piece:
+        name = node.id
+        if name in scope.known:
+            return constant(scope.known[name])
+        if name in scope.types:
+            return Piece(name, values.ATOM, type=scope.types[name])
+        value = self.helpers.constant(self.module, name)
+        if not isinstance(value, values.Unknown):
+            return constant(value)
+        if name not in BUILTINS:
+            self.module.fail(node, f"`{name}` is neither a variable of this kernel nor one of its helpers")
+        return Piece(name, values.ATOM)
+
+    def _attribute(self, node: ast.Attribute, scope: Scope) -> Piece:
+        base = self.write(node.value, scope)
+        if base.is_known and node.attr == "value":
+            return replace(base, folded=True, changed=True)
+        # `3.to` is no Python.
+        base = replace(base, strength=values.UNARY) if base.is_known else base
+        slot = Slot(node.value, base, values.PRIMARY, self.module.offsets(node))
+        return Piece(self.compose(node, [slot]), values.PRIMARY, folded=base.folded, pure=base.pure)
+
+    def _binary(self, node: ast.BinOp, scope: Scope) -> Piece:
+        left, right = self.write(node.left, scope), self.write(node.right, scope)
+        folded = left.folded or right.folded
+        value: Known | values.Unknown = UNKNOWN
+        if left.is_known and right.is_known:
+            value = self._computed(node, values.BINARY_FUNCTIONS[type(node.op)], left.value, right.value)
+            if folded:
+                return constant(value)
+        shorter = _without_leftovers(node.op, left, right)
+        if shorter is not None and folded:
+            return replace(shorter, folded=True, changed=True)
+        strength = values.BINARY[type(node.op)]
+        if isinstance(node.op, ast.Pow):
+            needed = (values.PRIMARY, values.UNARY)
+        else:
+            needed = (strength, strength + 1)
+        if right.text.startswith("-") and strength <= values.BINARY[ast.Add]:
+            needed = (needed[0], values.PRIMARY)
+        bounds = self.module.offsets(node)
+        slots = [Slot(node.left, left, needed[0], bounds), Slot(node.right, right, needed[1], bounds)]
+        type_ = binary_type(node.op, left, right)
+        return Piece(self.compose(node, slots), strength, value, type_, folded, pure=left.pure and right.pure)
+
+    def _unary(self, node: ast.UnaryOp, scope: Scope) -> Piece:
+        operand = self.write(node.operand, scope)
+        value: Known | values.Unknown = UNKNOWN
+        if operand.is_known:
+            value = self._computed(node, values.UNARY_FUNCTIONS[type(node.op)], operand.value)
+            if operand.folded:
+                return constant(value)
+        strength = values.NOT if isinstance(node.op, ast.Not) else values.UNARY
+        text = self.compose(node, [Slot(node.operand, operand, strength, self.module.offsets(node))])
+        type_ = operand.type if isinstance(node.op, ast.USub | ast.UAdd) else OTHER
+        return Piece(text, strength, value, type_, operand.folded, pure=operand.pure)
+
+    def _boolean(self, node: ast.BoolOp, scope: Scope) -> Piece:
+        # An operand that decides ends the chain; one that cannot is left out, as Triton does.
+        decides = (lambda p: p.is_false) if isinstance(node.op, ast.And) else (lambda p: p.is_true)
+        kept: list[tuple[ast.expr, Piece]] = []
+        folded = False
+        for number, operand in enumerate(node.values):
+            piece = self.write(operand, scope)
+            folded = folded or piece.folded
+            if not piece.is_known:
+                kept.append((operand, piece))
+            elif decides(piece) or (number == len(node.values) - 1 and not kept):
+                if not kept or all(p.pure for _, p in kept):
+                    return replace(constant(piece.value), folded=folded) if folded else piece
+                kept.append((operand, piece))
+                break
+        strength = values.AND if isinstance(node.op, ast.And) else values.OR
+        pure = all(piece.pure for _, piece in kept)
+        if len(kept) == len(node.values):
+            bounds = self.module.offsets(node)
+            slots = [Slot(operand, piece, strength + 1, bounds) for operand, piece in kept]
+            return Piece(self.compose(node, slots), strength, folded=folded, pure=pure)
+        if len(kept) == 1:
+            return replace(kept[0][1], folded=True, changed=True)
+        word = " and " if isinstance(node.op, ast.And) else " or "
+        text = word.join(parenthesised(piece, strength + 1) for _, piece in kept)
+        return Piece(text, strength, folded=True, changed=True, pure=pure)
+
+    def _comparison(self, node: ast.Compare, scope: Scope) -> Piece:
+        operands = [node.left, *node.comparators]
+        pieces = [self.write(operand, scope) for operand in operands]
+        folded = any(piece.folded for piece in pieces)
+        value: Known | values.Unknown = UNKNOWN
+        if all(piece.is_known for piece in pieces):
+            value = True
+            for number, op in enumerate(node.ops):
+                if type(op) not in values.COMPARISONS:
+                    self.module.fail(node, "only ==, !=, <, <=, >, >=, is and is not compare constants")
+                left, right = pieces[number].value, pieces[number + 1].value
+                value = value and bool(self._computed(node, values.COMPARISONS[type(op)], left, right))
+            if folded:
+                return constant(value)
+        bounds = self.module.offsets(node)
+        pairs = zip(operands, pieces, strict=True)
+        text = self.compose(node, [Slot(operand, piece, values.COMPARE + 1, bounds) for operand, piece in pairs])
+        pure = all(piece.pure for piece in pieces)
+        return Piece(text, values.COMPARE, value, Type("bool"), folded, pure=pure)
+
+    def _choice(self, node: ast.IfExp, scope: Scope) -> Piece:
+        test = self.write(node.test, scope)
+        if test.is_known:
+            taken = self.write(node.body if test.value else node.orelse, scope)
+            return replace(taken, folded=True, changed=True)
+        body, orelse = self.write(node.body, scope), self.write(node.orelse, scope)
+        bounds = self.module.offsets(node)
+        slots = [
+            Slot(node.body, body, values.OR, bounds), Slot(node.test, test, values.OR, bounds),
+            Slot(node.orelse, orelse, values.CHOICE, bounds),
+        ]  # fmt: skip
+        parts = (test, body, orelse)
+        folded, pure = any(p.folded for p in parts), all(p.pure for p in parts)
+        return Piece(self.compose(node, slots), values.CHOICE, UNKNOWN, body.type | orelse.type, folded, pure=pure)
+
+    def _call(self, node: ast.Call, scope: Scope) -> Piece:
+        arguments: list[tuple[ast.expr, str | None, Piece]] = []
+        for each in (*node.args, *node.keywords):
+            name, value = (each.arg, each.value) if isinstance(each, ast.keyword) else (None, each)
+            if isinstance(value, ast.Starred) or (isinstance(each, ast.keyword) and name is None):
+                self.module.fail(each, "arguments are written out when a kernel is specialised")
+            arguments.append((value, name, self.write(value, scope)))
+        pieces = [piece for _, _, piece in arguments]
+        folded, pure = any(p.folded for p in pieces), all(p.pure for p in pieces)
+        call = self.helpers.call(self.module, node, [(name, piece) for _, name, piece in arguments])
+        inside = (self._bracket(node.func, "(") + 1, self.module.offsets(node)[1] - 1)
+        slots = [Slot(value, piece, values.CHOICE, inside) for value, _, piece in arguments]
+        if call is None:
+            function = dotted(node.func)
+            first = None
+            if isinstance(node.func, ast.Attribute) and not function.startswith(("tl.", "triton.")):
+                first = self.write(node.func.value, scope)
+                bounds = self.module.offsets(node.func)
+                slots.insert(0, Slot(node.func.value, first, values.PRIMARY, bounds))
+                function = f".{node.func.attr}"
+                folded, pure = folded or first.folded, pure and first.pure
+            elif isinstance(node.func, ast.Name):
+                self._name(node.func, scope)
+            every = [first, *pieces] if first is not None else pieces
+            type_ = call_type(function, every, [dotted(value) for value, _, _ in arguments])
+            value = self._float(function, pieces)
+            text = self.compose(node, slots)
+            return Piece(text, values.PRIMARY, value, type_, folded, pure=pure and function in PURE)
+        start, end = self.module.offsets(node.func)
+        if all(call.kept):
+            text = call.name + self.compose(node, slots)[end - start :]
+        else:
+            given = zip(arguments, call.kept, strict=True)
+            texts = [f"{name}={p.text}" if name is not None else p.text for (_, name, p), kept in given if kept]
+            text = f"{call.name}({', '.join(texts)})"
+        return Piece(text, values.PRIMARY, UNKNOWN, call.type, folded=True, pure=pure and call.pure)
+
+    def _float(self, function: str, pieces: list[Piece]) -> Known | values.Unknown:
+        """The value of float("inf") and its like, which stand in the text as they are."""
+        if function == "float" and len(pieces) == 1 and isinstance(pieces[0].value, str | int | float):
+            return float(pieces[0].value)
+        return UNKNOWN
+
+    def _subscript(self, node: ast.Subscript, scope: Scope) -> Piece:
+        base, index = self.write(node.value, scope), self.write(node.slice, scope)
+        bounds = self.module.offsets(node)
+        inside = (self._bracket(node.value, "[") + 1, bounds[1] - 1)
+        slots = [Slot(node.value, base, values.PRIMARY, bounds), Slot(node.slice, index, values.TUPLE, inside)]
+        type_ = subscript_type(base.type, node.slice)
+        folded, pure = base.folded or index.folded, base.pure and index.pure
+        return Piece(self.compose(node, slots), values.PRIMARY, UNKNOWN, type_, folded, pure=pure)
+
+    def _sequence(self, node: ast.Tuple | ast.List, scope: Scope) -> Piece:
+        start, end = self.module.offsets(node)
+        bare = isinstance(node, ast.Tuple) and not _is_one_bracket(self.module.source.text[start:end])
+        return self._composed(
+            node, node.elts, scope, strength=values.TUPLE if bare else values.ATOM,
+            within=(start, end) if bare else (start + 1, end - 1),
+        )  # fmt: skip
+
+    def _composed(
+        self,
+        node: ast.expr,
+        parts: Sequence[ast.expr],
+        scope: Scope,
+        *,
+        strength: int,
+        within: tuple[int, int] | None = None,
+    ) -> Piece:
+        bounds = within or self.module.offsets(node)
+        pieces = [self.write(part, scope) for part in parts]
+        slots = [Slot(part, piece, values.CHOICE, bounds) for part, piece in zip(parts, pieces, strict=True)]
+        folded, pure = any(p.folded for p in pieces), all(p.pure for p in pieces)
+        return Piece(self.compose(node, slots), strength, folded=folded, pure=pure)
+
+    # --- text ---
+
+    def compose(self, node: ast.AST, slots: Sequence[Slot]) -> str:
+        """The text of a node with its parts replaced."""
+        return self.compose_range(self.module.offsets(node), slots)
+
+    def compose_range(self, bounds: tuple[int, int], slots: Sequence[Slot]) -> str:
+        """A range of the text with the parts in it replaced."""
+        text = self.module.source.text
+        at, end = bounds
+        written: list[str] = []
+        for slot in sorted(slots, key=lambda s: self.module.offsets(s.node)[0]):
+            inner = self.module.offsets(slot.node)
+            outer = self._with_parentheses(inner, slot.within)
+            weak = slot.piece.strength < slot.strength or _spans_lines_bare(slot.piece.text)
+            if outer != inner and not (slot.piece.changed and not weak):
+                outer, replacement = inner, slot.piece.text
+            else:
+                replacement = f"({slot.piece.text})" if weak and slot.strength > values.TUPLE else slot.piece.text
+            written += [text[at : outer[0]], replacement]
+            at = outer[1]
+        return "".join([*written, text[at:end]])
+
+    def _with_parentheses(self, place: tuple[int, int], within: tuple[int, int]) -> tuple[int, int]:
+        """A range together with the parentheses around it."""
+        text = self.module.source.text
+        start, end = place
+        while True:
+            before, after = start - 1, end
+            while before >= within[0] and text[before].isspace():
+                before -= 1
+            while after < within[1] and text[after].isspace():
+                after += 1
+            if before < within[0] or after >= within[1] or text[before] != "(" or text[after] != ")":
+                return start, end
+            start, end = before, after + 1
+
+    def _bracket(self, node: ast.expr, bracket: str) -> int:
+        """Where the bracket of a call or subscript opens, behind what is called or indexed."""
+        return self.module.source.text.index(bracket, self.module.offsets(node)[1])
+
+    def _computed(self, node: ast.expr, function: Any, *operands: Any) -> Any:
+        try:
+            return function(*operands)
+        except (ArithmeticError, TypeError, ValueError) as error:
+            shown = " and ".join(values.literal(operand) for operand in operands)
+            self.module.fail(node, f"cannot be computed for {shown}: {error}")
+
+
+def parenthesised(piece: Piece, strength: int) -> str:
+    """The text of a piece where an operator of a strength is needed."""
+    return f"({piece.text})" if piece.strength < strength else piece.text
+
+
+def _without_leftovers(op: ast.operator, left: Piece, right: Piece) -> Piece | None:
+    """What is left of x + 0, x - 0, x * 1, x // 1 and their like, for integers; None if nothing can go.
+
+    Floating point keeps them (-0.0 + 0 is 0.0), and so do truth values, which they make integers of.
+    """
+    runs = ("int", "pointer")
+    match op:
+        case ast.Add() | ast.Sub() if left.type.kind in runs and (_is(right, 0) or absorbs(left, right)):
+            return left
+        case ast.Add() if right.type.kind in runs and (_is(left, 0) or absorbs(right, left)):
+            return right
+        case ast.Mult() | ast.FloorDiv() if left.type.kind == "int" and _is(right, 1):
+            return left
+        case ast.Mult() if right.type.kind == "int" and _is(left, 1):
+            return right
+    return None
+
+
+def absorbs(left: Piece, right: Piece) -> bool:
+    """Whether adding `right` changes nothing, not even the type."""
+    return right.pure and values.absorbs(left.type, right.type)
+
+
+def _is(piece: Piece, number: int) -> bool:
+    return piece.type.kind == "literal" and piece.is_known and piece.value == number
+
+
+def binary_type(op: ast.operator, left: Piece, right: Piece) -> Type:
+    """The type of `left op right`."""
+    type_ = values.combined(left.type, right.type)
+    zero = False
+    match op:
+        case ast.Add() | ast.Sub():
+            zero = left.type.zero and right.type.zero
+        case ast.Mult():
+            zero = left.type.zero or right.type.zero
+        case ast.Mod() if _is(right, 1):
+            zero = True
+        case ast.FloorDiv() | ast.Mod():
+            zero = left.type.zero and right.is_known
+        case ast.Div() | ast.Pow():
+            return OTHER
+        case _ if type_.kind == "pointer":
+            return OTHER
+        case ast.BitAnd() | ast.BitOr() | ast.BitXor() | ast.LShift() | ast.RShift():
+            pass
+    return replace(type_, zero=zero) if type_.kind == "int" else type_
+
+
+def _is_one_bracket(text: str) -> bool:
+    """Whether a text is one pair of parentheses with something in them."""
+    if not text.startswith("("):
+        return False
+    depth = 0
+    for place, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0:
+            return place == len(text) - 1
+    return False
+
+
+def _spans_lines_bare(text: str) -> bool:
+    """Whether a text has a line end outside of brackets."""
+    depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "\n" and depth == 0:
+            return True
+    return False
