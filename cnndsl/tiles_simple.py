@@ -15,6 +15,9 @@ from cnndsl.tiles import DType, Tiling, cdiv
 _INTERPRETER_SMALLEST = 1 << 15
 _INTERPRETER_LARGEST = 1 << 19
 
+MOST_TAPS = 64
+"""Taps of the largest pooling window whose loops are unrolled."""
+
 # A GPU program that keeps a row of channels in registers has at most 32 of them per thread, in 16 warps.
 _LONGEST_ROW = 16384
 
@@ -33,7 +36,7 @@ def pool2d(
     rows, columns, warps = _tile(
         target, dtype, pixels=_area(output), channels=channels, batch=batch, largest=1024
     )
-    unrolled = ("UNROLL_R", r if r * s <= 64 else 1), ("UNROLL_S", s if s <= 8 else 1)
+    unrolled = ("UNROLL_R", r if r * s <= MOST_TAPS else 1), ("UNROLL_S", s if s <= 8 else 1)
     return _tiling(unrolled, ("BLOCK_NPQ", rows), output, channels=channels, columns=columns, warps=warps)
 
 
@@ -70,14 +73,38 @@ def lrn(
     target: Target, dtype: DType, *, channels: int, size: int, image: tuple[int, int], batch: int = 1
 ) -> Tiling:
     """Tile `lrn_kernel` for a tensor of `image` (H, W) and windows of `size` channels."""
-    # One thread's group of channels: 16 bytes, but 8 channels where windows up to 17 channels then fit the
-    # registers.
-    vector = 4 if size // 2 <= 4 and (target.kind == "interpreter" or _bytes(dtype) == 4) else 8
+    vector = _vector(target, dtype, size)
     rows, columns, warps = _tile(
         target, dtype, pixels=_area(image), channels=max(channels, vector), batch=batch, largest=2048
     )
     return _tiling(
         (("VECTOR", vector),), ("BLOCK_NHW", rows), image, channels=channels, columns=columns, warps=warps
+    )
+
+
+def lrn_pool(
+    target: Target,
+    dtype: DType,
+    *,
+    channels: int,
+    size: int,
+    kernel: tuple[int, int],
+    output: tuple[int, int],
+    lrn_first: bool,
+    batch: int = 1,
+) -> Tiling:
+    """Tile `lrn_pool_kernel` for windows of `size` channels and of `kernel` (R, S) pixels, and an output of (P, Q)."""
+    vector = _vector(target, dtype, size)
+    rows, columns, warps = _tile(
+        target, dtype, pixels=_area(output), channels=max(channels, vector), batch=batch, largest=1024
+    )
+    r, s = kernel
+    # All taps' loads at once take up to 168 registers where each is normalised; a row's take 64. One warp for a tile
+    # means that there is little work: registers are free then, and waiting is not.
+    whole = r * s <= MOST_TAPS and (warps == 1 or not lrn_first)
+    unrolled = ("UNROLL_R", r if whole else 1), ("UNROLL_S", s if s <= 8 else 1)
+    return _tiling(
+        (("VECTOR", vector), *unrolled), ("BLOCK_NPQ", rows), output, channels=channels, columns=columns, warps=warps
     )
 
 
@@ -135,6 +162,11 @@ def flatten(target: Target, *, channels: int, image: tuple[int, int]) -> Tiling:
         num_stages=1,
         grid=("n", str(cdiv(_area(image), rows)), str(cdiv(channels, columns))),
     )
+
+
+def _vector(target: Target, dtype: DType, size: int) -> int:
+    """One thread's group of channels: 16 bytes, but 8 channels where windows up to 17 channels then fit the registers."""
+    return 4 if size // 2 <= 4 and (target.kind == "interpreter" or _bytes(dtype) == 4) else 8
 
 
 def _tiling(

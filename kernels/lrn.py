@@ -46,19 +46,47 @@ def lrn_kernel(
     next to it is summed in registers: three loads, whatever SIZE is, instead of one unaligned load per window
     position.
     """
-    BELOW: tl.constexpr = SIZE // 2
-    ABOVE: tl.constexpr = (SIZE - 1) // 2
     GROUPS: tl.constexpr = BLOCK_C // VECTOR
 
     nhw = block_indices(0, BLOCK_NHW, INDEX64)
     pixels = count_pixels(n, H * W, INDEX64)
     pixel = tl.minimum(nhw, pixels - 1)
-    groups = tl.program_id(1) * BLOCK_C + tl.arange(0, GROUPS) * VECTOR
+    c = channels_of_groups(GROUPS, VECTOR, INDEX64)
+    if INDEX64:
+        x_sc = tl.cast(x_sc, tl.int64)
+    x_tile = x_ptr + pixel_offsets(pixel, x_sn, x_sh, x_sw, H, W)[:, None, None] + (c * x_sc)[None, :, :]
+
+    y = load_normalised(x_tile, c, x_sc, C, SIZE, ALPHA, BETA, K, EMULATE_BF16, VECTOR)
+    y = narrow(activate(y, ACT, ACT_ARG), y_ptr.dtype.element_ty, EMULATE_BF16)
+    y_tile = y_ptr + pixel_offsets(nhw, y_sn, y_sh, y_sw, H, W)[:, None, None] + c[None, :, :]
+    tl.store(y_tile, y, mask=(nhw < pixels)[:, None, None] & (c < C)[None, :, :])
+
+
+@triton.jit
+def channels_of_groups(GROUPS: tl.constexpr, VECTOR: tl.constexpr, INDEX64: tl.constexpr):
+    """Return this program's channels along the grid's second axis: [GROUPS, VECTOR], int32 or int64."""
+    groups = tl.program_id(1) * (GROUPS * VECTOR) + tl.arange(0, GROUPS) * VECTOR
     if INDEX64:
         groups = groups.to(tl.int64)
-        x_sc = tl.cast(x_sc, tl.int64)
-    c = groups[:, None] + tl.arange(0, VECTOR)[None, :]
-    x_tile = x_ptr + pixel_offsets(pixel, x_sn, x_sh, x_sw, H, W)[:, None, None] + (c * x_sc)[None, :, :]
+    return groups[:, None] + tl.arange(0, VECTOR)[None, :]
+
+
+@triton.jit
+def load_normalised(
+    x_tile,  # pointers [pixels, groups, VECTOR]
+    c,  # their channels [groups, VECTOR]
+    x_sc,
+    C: tl.constexpr,
+    SIZE: tl.constexpr,
+    ALPHA: tl.constexpr,
+    BETA: tl.constexpr,
+    K: tl.constexpr,
+    EMULATE_BF16: tl.constexpr,
+    VECTOR: tl.constexpr,
+):
+    """Return the normalised values of a tile in fp32, loading them and the channels around them."""
+    BELOW: tl.constexpr = SIZE // 2
+    ABOVE: tl.constexpr = (SIZE - 1) // 2
 
     x = widen(tl.load(x_tile, mask=(c < C)[None, :, :], other=0.0), EMULATE_BF16)
     if BELOW <= VECTOR:
@@ -66,24 +94,42 @@ def lrn_kernel(
         upper_in = c + VECTOR < C
         lower = tl.load(x_tile - VECTOR * x_sc, mask=lower_in[None, :, :], other=0.0)
         upper = tl.load(x_tile + VECTOR * x_sc, mask=upper_in[None, :, :], other=0.0)
-        lower = widen(lower, EMULATE_BF16)
-        upper = widen(upper, EMULATE_BF16)
-        if VECTOR == 8:
-            total = _window_sums_8(lower * lower, x * x, upper * upper, BELOW, ABOVE)
-        else:
-            tl.static_assert(VECTOR == 4, "VECTOR is 4 or 8")
-            total = _window_sums_4(lower * lower, x * x, upper * upper, BELOW, ABOVE)
+        y = normalised(widen(lower, EMULATE_BF16), x, widen(upper, EMULATE_BF16), SIZE, ALPHA, BETA, K, VECTOR)
     else:
-        total = tl.zeros((BLOCK_NHW, GROUPS, VECTOR), tl.float32)
+        total = tl.zeros(x_tile.shape, tl.float32)
         for j in range(-BELOW, ABOVE + 1):
             inside = (c + j >= 0) & (c + j < C)
             z = widen(tl.load(x_tile + j * x_sc, mask=inside[None, :, :], other=0.0), EMULATE_BF16)
             total += z * z
+        y = x * _power(K + (ALPHA / SIZE) * total, BETA)
+    return y
 
-    y = x * _power(K + (ALPHA / SIZE) * total, BETA)
-    y = narrow(activate(y, ACT, ACT_ARG), y_ptr.dtype.element_ty, EMULATE_BF16)
-    y_tile = y_ptr + pixel_offsets(nhw, y_sn, y_sh, y_sw, H, W)[:, None, None] + c[None, :, :]
-    tl.store(y_tile, y, mask=(nhw < pixels)[:, None, None] & (c < C)[None, :, :])
+
+@triton.jit
+def normalised(
+    lower,
+    x,
+    upper,
+    SIZE: tl.constexpr,
+    ALPHA: tl.constexpr,
+    BETA: tl.constexpr,
+    K: tl.constexpr,
+    VECTOR: tl.constexpr,
+):
+    """Return the normalised values of `x` [pixels, groups, VECTOR], fp32.
+
+    `lower` and `upper` hold the groups of channels before and after those of `x`, with 0 for channels outside the
+    tensor; the window must reach no further than they do.
+    """
+    BELOW: tl.constexpr = SIZE // 2
+    ABOVE: tl.constexpr = (SIZE - 1) // 2
+    tl.static_assert(BELOW <= VECTOR, "the window reaches beyond the groups next to it")
+    if VECTOR == 8:
+        total = _window_sums_8(lower * lower, x * x, upper * upper, BELOW, ABOVE)
+    else:
+        tl.static_assert(VECTOR == 4, "VECTOR is 4 or 8")
+        total = _window_sums_4(lower * lower, x * x, upper * upper, BELOW, ABOVE)
+    return x * _power(K + (ALPHA / SIZE) * total, BETA)
 
 
 @triton.jit

@@ -71,18 +71,10 @@ def pool2d_kernel(
 
     if MODE == "max":
         tile = tl.full((BLOCK_NPQ, BLOCK_C), float("-inf"), tl.float32)
-        for r in tl.range(R, loop_unroll_factor=UNROLL_R):
-            if INSIDE:
-                row = image + (h + r) * x_sh
-            else:
-                row = image + tl.minimum(tl.maximum(h + r, 0), H - 1) * x_sh
-            for s in tl.range(S, loop_unroll_factor=UNROLL_S):
-                if INSIDE:
-                    tap = row + (w + s) * x_sw
-                else:
-                    tap = row + tl.minimum(tl.maximum(w + s, 0), W - 1) * x_sw
-                x = load_channels(x_channels + tap[:, None], c, C, BLOCK_C)
-                tile = tl.maximum(tile, widen(x, EMULATE_BF16), propagate_nan=tl.PropagateNan.ALL)
+        tile = max_of_windows(
+            tile, x_channels, (c < C)[None, :], image[:, None], h[:, None], w[:, None], x_sh, x_sw,
+            H, W, R, S, INSIDE, C % BLOCK_C != 0, EMULATE_BF16, UNROLL_R, UNROLL_S,
+        )
     else:
         tl.static_assert(MODE == "avg", "MODE is max or avg")
         tile = tl.zeros((BLOCK_NPQ, BLOCK_C), tl.float32)
@@ -111,6 +103,48 @@ def pool2d_kernel(
     tile = narrow(activate(tile, ACT, ACT_ARG), y_ptr.dtype.element_ty, EMULATE_BF16)
     y_pixels = y_ptr + pixel_offsets(npq, y_sn, y_sh, y_sw, P, Q)
     store_channels(y_pixels[:, None] + c[None, :], tile, npq < pixels, c, C, BLOCK_C)
+
+
+@triton.jit
+def max_of_windows(
+    tile,  # [pixels, ...], fp32: what the maxima begin with
+    x_channels,  # pointers [1, ...] to the channels of the input's first pixel
+    channel_in,  # [1, ...]: whether a channel is there
+    image,  # [pixels, 1 ...]: offset of the image, then row and column of the window's first tap
+    h,
+    w,
+    x_sh,
+    x_sw,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    R: tl.constexpr,
+    S: tl.constexpr,
+    INSIDE: tl.constexpr,  # whether no window reaches beyond the image
+    MASKED: tl.constexpr,  # whether some channels may be missing; they count as 0
+    EMULATE_BF16: tl.constexpr,
+    UNROLL_R: tl.constexpr,
+    UNROLL_S: tl.constexpr,
+):
+    """Return the largest of `tile` and each window's values. See `pool2d_kernel` for padding and NaN."""
+    for r in tl.range(R, loop_unroll_factor=UNROLL_R):
+        row = image + clamp(h + r, H, INSIDE) * x_sh
+        for s in tl.range(S, loop_unroll_factor=UNROLL_S):
+            pointers = x_channels + (row + clamp(w + s, W, INSIDE) * x_sw)
+            if MASKED:
+                x = tl.load(pointers, mask=channel_in, other=0.0)
+            else:
+                x = tl.load(pointers)
+            tile = tl.maximum(tile, widen(x, EMULATE_BF16), propagate_nan=tl.PropagateNan.ALL)
+    return tile
+
+
+@triton.jit
+def clamp(position, SIZE: tl.constexpr, INSIDE: tl.constexpr):
+    """Return `position`, moved into 0 .. SIZE - 1 unless INSIDE says that it is there."""
+    if INSIDE:
+        return position
+    else:
+        return tl.minimum(tl.maximum(position, 0), SIZE - 1)
 
 
 @triton.jit

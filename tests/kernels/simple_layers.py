@@ -10,6 +10,7 @@ overrides  constants in place of the right ones: that is how the tests make a ke
 
 import torch
 from cnndsl.kernels.lrn import lrn_kernel
+from cnndsl.kernels.lrn_pool import lrn_pool_kernel
 from cnndsl.kernels.move import copy_kernel, flatten_kernel
 from cnndsl.kernels.pointwise import binary_kernel, unary_kernel
 from cnndsl.kernels.pool2d import adaptive_avg_pool2d_kernel, global_pool_kernel, pool2d_kernel
@@ -196,6 +197,44 @@ def lrn(x, *, size, alpha, beta, k, act=("none", 0.0), target="interpreter", ove
     constants = {"SIZE": size, "ALPHA": alpha, "BETA": beta, "K": k, "ACT": act[0], "ACT_ARG": act[1]}
     options |= {"target": target, "overrides": overrides}
     return run(lrn_kernel, tiling, (x,), x.shape, constants, **options)
+
+
+def lrn_pool(
+    x,
+    *,
+    first,
+    size,
+    alpha,
+    beta,
+    k,
+    kernel,
+    stride,
+    output,
+    pads=(0, 0),
+    act=("none", 0.0),
+    target="interpreter",
+    overrides=None,
+    **options,
+):
+    n, c = x.shape[:2]
+    tiling = tiles.lrn_pool(
+        get(target), NAMES[x.dtype], channels=c, size=size, kernel=kernel, output=output, lrn_first=first == "lrn",
+        batch=n,
+    )
+    constants = {
+        **dict(zip(("P", "Q"), output, strict=True)),
+        **dict(zip(("R", "S"), kernel, strict=True)),
+        **dict(zip(("STRIDE_H", "STRIDE_W"), stride, strict=True)),
+        **dict(zip(("PAD_TOP", "PAD_LEFT"), pads, strict=True)),
+        **dict(zip(("ACT", "ACT_ARG"), act, strict=True)),
+        "SIZE": size,
+        "ALPHA": alpha,
+        "BETA": beta,
+        "K": k,
+        "FIRST": first,
+    }
+    options |= {"target": target, "overrides": overrides}
+    return run(lrn_pool_kernel, tiling, (x,), (n, c, *output), constants, **options)
 
 
 def unary(x, *, affine=None, act=("none", 0.0), target="interpreter", overrides=None, **options):
