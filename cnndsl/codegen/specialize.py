@@ -19,17 +19,9 @@ from cnndsl.codegen.specialize_layout import decorators, signature, wrapped
 from cnndsl.codegen.specialize_source import LANGUAGE, Function, Module, is_constexpr
 from cnndsl.codegen.specialize_statements import Body, Reassigned
 from cnndsl.codegen.specialize_types import PURE
-from cnndsl.codegen.specialize_values import INT, INT32, OTHER, UNKNOWN, Known, Piece, Type, Unknown, literal
+from cnndsl.codegen.specialize_values import INT, OTHER, UNKNOWN, Known, Piece, Type, Unknown, literal
 
-__all__ = ["Known", "Left", "Specialized", "kernel_sources", "specialize"]
-
-
-@dataclass(frozen=True)
-class Left:
-    """A parameter that a specialised kernel still has."""
-
-    name: str
-    is_constexpr: bool
+__all__ = ["Known", "Specialized", "kernel_sources", "specialize"]
 
 
 @dataclass(frozen=True)
@@ -38,13 +30,15 @@ class Specialized:
 
     text        a module: imports of triton, the helpers that are needed, the kernel.
     kernel      the kernel's name.
-    parameters  what is left of its parameters, in order.
+    parameters  names of what is left of its parameters, in order.
+    constexprs  those of them that are constants which were not given.
     constants   folded parameters and the constants derived from them, in source order.
     """
 
     text: str
     kernel: str
-    parameters: tuple[Left, ...]
+    parameters: tuple[str, ...]
+    constexprs: tuple[str, ...]
     constants: tuple[tuple[str, Known], ...]
 
 
@@ -82,9 +76,9 @@ def specialize(sources: Mapping[str, str], module: str, kernel: str, known: Mapp
     names = _named(variants)
     texts = [_renamed(v.text, names) for v in _distinct(variants, names)]
     text = "\n\n\n".join([f"import triton\nimport triton.language as {LANGUAGE}", *texts]) + "\n"
-    constants = {name: known[name] for name in function.parameters if name in known} | entry.derived
-    left = tuple(Left(name, function.is_constexpr(name)) for name in entry.parameters)
-    return Specialized(wrapped(text), kernel, left, tuple(constants.items()))
+    constants = {name: known[name] for name in function.parameters if name in known} | dict(entry.derived)
+    constexprs = tuple(name for name in entry.parameters if function.is_constexpr(name))
+    return Specialized(wrapped(text), kernel, entry.parameters, constexprs, tuple(constants.items()))
 
 
 @lru_cache(maxsize=256)
@@ -121,11 +115,9 @@ class _Program:
     def entry(self, function: Function, known: Mapping[str, Known]) -> _Variant:
         """The kernel itself, which keeps every parameter that is not known."""
         types = {
-            name: Type("pointer", shape=()) if name.endswith("_ptr") else INT if not function.is_constexpr(name) else OTHER
+            name: OTHER if function.is_constexpr(name) else Type("pointer", shape=()) if name.endswith("_ptr") else INT
             for name in function.parameters
         }
-        if "n" in types:
-            types["n"] = INT32
         return self._specialised(function, known, types, kept=frozenset(function.parameters))
 
     def reachable(self, entry: _Variant) -> list[_Variant]:
@@ -163,7 +155,7 @@ class _Program:
         if function is None:
             return None
         if function in self.under_way:
-            module.fail(node, f"`{function.name}` calls itself")
+            raise module.error(node, f"`{function.name}` calls itself")
         given = self._bound(module, node, function, [name for name, _ in arguments])
         pieces = dict(zip(given, (piece for _, piece in arguments), strict=True))
         known: dict[str, Known] = {}
@@ -193,7 +185,7 @@ class _Program:
         if called.id in module.imported:
             sibling, name = module.imported[called.id]
             if sibling not in self.modules or name not in self.modules[sibling].functions:
-                module.fail(called, f"there is no function `{name}` in kernels/{sibling}.py")
+                raise module.error(called, f"there is no function `{name}` in kernels/{sibling}.py")
             return self.modules[sibling].functions[name]
         return None
 
@@ -205,7 +197,7 @@ class _Program:
         ]
         missing = set(function.parameters) - set(bound) - set(function.defaults)
         if missing or len(set(bound)) != len(bound) or not set(bound) <= set(function.parameters):
-            module.fail(node, f"`{function.name}` takes {', '.join(function.parameters)}")
+            raise module.error(node, f"`{function.name}` takes {', '.join(function.parameters)}")
         return bound
 
     # --- functions ---
@@ -219,7 +211,7 @@ class _Program:
             return self.variants[key]
         arguments = function.node.args
         if arguments.posonlyargs or arguments.kwonlyargs or arguments.vararg or arguments.kwarg:
-            function.module.fail(function.node, "a kernel's parameters are plain ones")
+            raise function.module.error(function.node, "a kernel's parameters are plain ones")
         self.under_way.append(function)
         body, lines = self._body(function, known, types)
         self.under_way.pop()

@@ -85,10 +85,10 @@ class Expressions:
     def write(self, node: ast.expr, scope: Scope) -> Piece:
         """An expression with its constants folded, its dead arms gone and its leftovers cleared."""
         match node:
-            case ast.Constant(value=value):
-                known = value is None or isinstance(value, int | float | bool | str)
-                text = self.module.text_of(node)
-                return Piece(text, values.ATOM, value if known else UNKNOWN, values.type_of(value) if known else OTHER)
+            case ast.Constant(value=int() | float() | str() | None as value):
+                return Piece(self.module.text_of(node), values.ATOM, value, values.type_of(value))
+            case ast.Constant(value=value) if value is ...:
+                return Piece("...", values.ATOM)
             case ast.Name():
                 return self._name(node, scope)
             case ast.Attribute():
@@ -112,7 +112,7 @@ class Expressions:
                 return self._composed(node, parts, scope, strength=values.CHOICE)
             case ast.Tuple() | ast.List():
                 return self._sequence(node, scope)
-        self.module.fail(node, f"{type(node).__name__} is more than a kernel can be specialised with")
+        raise self.module.error(node, f"{type(node).__name__} is more than a kernel can be specialised with")
 
     # --- one method for each kind of expression ---
 
@@ -126,7 +126,7 @@ class Expressions:
         if not isinstance(value, values.Unknown):
             return constant(value)
         if name not in BUILTINS:
-            self.module.fail(node, f"`{name}` is neither a variable of this kernel nor one of its helpers")
+            raise self.module.error(node, f"`{name}` is neither a variable of this kernel nor one of its helpers")
         return Piece(name, values.ATOM)
 
     def _attribute(self, node: ast.Attribute, scope: Scope) -> Piece:
@@ -143,17 +143,15 @@ class Expressions:
         folded = left.folded or right.folded
         value: Known | values.Unknown = UNKNOWN
         if left.is_known and right.is_known:
-            value = self._computed(node, values.BINARY_FUNCTIONS[type(node.op)], left.value, right.value)
+            known: Known = self._computed(node, values.BINARY_FUNCTIONS[type(node.op)], left.value, right.value)
             if folded:
-                return constant(value)
+                return constant(known)
+            value = known
         shorter = _without_leftovers(node.op, left, right)
         if shorter is not None and folded:
             return replace(shorter, folded=True, changed=True)
         strength = values.BINARY[type(node.op)]
-        if isinstance(node.op, ast.Pow):
-            needed = (values.PRIMARY, values.UNARY)
-        else:
-            needed = (strength, strength + 1)
+        needed = (values.PRIMARY, values.UNARY) if isinstance(node.op, ast.Pow) else (strength, strength + 1)
         if right.text.startswith("-") and strength <= values.BINARY[ast.Add]:
             needed = (needed[0], values.PRIMARY)
         bounds = self.module.offsets(node)
@@ -165,9 +163,10 @@ class Expressions:
         operand = self.write(node.operand, scope)
         value: Known | values.Unknown = UNKNOWN
         if operand.is_known:
-            value = self._computed(node, values.UNARY_FUNCTIONS[type(node.op)], operand.value)
+            known: Known = self._computed(node, values.UNARY_FUNCTIONS[type(node.op)], operand.value)
             if operand.folded:
-                return constant(value)
+                return constant(known)
+            value = known
         strength = values.NOT if isinstance(node.op, ast.Not) else values.UNARY
         text = self.compose(node, [Slot(node.operand, operand, strength, self.module.offsets(node))])
         type_ = operand.type if isinstance(node.op, ast.USub | ast.UAdd) else OTHER
@@ -175,7 +174,7 @@ class Expressions:
 
     def _boolean(self, node: ast.BoolOp, scope: Scope) -> Piece:
         # An operand that decides ends the chain; one that cannot is left out, as Triton does.
-        decides = (lambda p: p.is_false) if isinstance(node.op, ast.And) else (lambda p: p.is_true)
+        deciding = isinstance(node.op, ast.Or)
         kept: list[tuple[ast.expr, Piece]] = []
         folded = False
         for number, operand in enumerate(node.values):
@@ -183,9 +182,9 @@ class Expressions:
             folded = folded or piece.folded
             if not piece.is_known:
                 kept.append((operand, piece))
-            elif decides(piece) or (number == len(node.values) - 1 and not kept):
+            elif bool(piece.value) == deciding or (number == len(node.values) - 1 and not kept):
                 if not kept or all(p.pure for _, p in kept):
-                    return replace(constant(piece.value), folded=folded) if folded else piece
+                    return constant(piece.known) if folded else piece
                 kept.append((operand, piece))
                 break
         strength = values.AND if isinstance(node.op, ast.And) else values.OR
@@ -206,14 +205,15 @@ class Expressions:
         folded = any(piece.folded for piece in pieces)
         value: Known | values.Unknown = UNKNOWN
         if all(piece.is_known for piece in pieces):
-            value = True
+            holds = True
             for number, op in enumerate(node.ops):
                 if type(op) not in values.COMPARISONS:
-                    self.module.fail(node, "only ==, !=, <, <=, >, >=, is and is not compare constants")
+                    raise self.module.error(node, "only ==, !=, <, <=, >, >=, is and is not compare constants")
                 left, right = pieces[number].value, pieces[number + 1].value
-                value = value and bool(self._computed(node, values.COMPARISONS[type(op)], left, right))
+                holds = holds and bool(self._computed(node, values.COMPARISONS[type(op)], left, right))
             if folded:
-                return constant(value)
+                return constant(holds)
+            value = holds
         bounds = self.module.offsets(node)
         pairs = zip(operands, pieces, strict=True)
         text = self.compose(node, [Slot(operand, piece, values.COMPARE + 1, bounds) for operand, piece in pairs])
@@ -236,12 +236,12 @@ class Expressions:
         return Piece(self.compose(node, slots), values.CHOICE, UNKNOWN, body.type | orelse.type, folded, pure=pure)
 
     def _call(self, node: ast.Call, scope: Scope) -> Piece:
-        arguments: list[tuple[ast.expr, str | None, Piece]] = []
-        for each in (*node.args, *node.keywords):
-            name, value = (each.arg, each.value) if isinstance(each, ast.keyword) else (None, each)
-            if isinstance(value, ast.Starred) or (isinstance(each, ast.keyword) and name is None):
-                self.module.fail(each, "arguments are written out when a kernel is specialised")
-            arguments.append((value, name, self.write(value, scope)))
+        given: list[tuple[str | None, ast.expr]] = [(None, value) for value in node.args]
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                raise self.module.error(keyword, "arguments are written out when a kernel is specialised")
+            given.append((keyword.arg, keyword.value))
+        arguments = [(value, name, self.write(value, scope)) for name, value in given]
         pieces = [piece for _, _, piece in arguments]
         folded, pure = any(p.folded for p in pieces), all(p.pure for p in pieces)
         call = self.helpers.call(self.module, node, [(name, piece) for _, name, piece in arguments])
@@ -260,15 +260,14 @@ class Expressions:
                 self._name(node.func, scope)
             every = [first, *pieces] if first is not None else pieces
             type_ = call_type(function, every, [dotted(value) for value, _, _ in arguments])
-            value = self._float(function, pieces)
-            text = self.compose(node, slots)
-            return Piece(text, values.PRIMARY, value, type_, folded, pure=pure and function in PURE)
+            text, number = self.compose(node, slots), self._float(function, pieces)
+            return Piece(text, values.PRIMARY, number, type_, folded, pure=pure and function in PURE)
         start, end = self.module.offsets(node.func)
         if all(call.kept):
             text = call.name + self.compose(node, slots)[end - start :]
         else:
-            given = zip(arguments, call.kept, strict=True)
-            texts = [f"{name}={p.text}" if name is not None else p.text for (_, name, p), kept in given if kept]
+            left = [argument for argument, kept in zip(arguments, call.kept, strict=True) if kept]
+            texts = [f"{name}={p.text}" if name is not None else p.text for _, name, p in left]
             text = f"{call.name}({', '.join(texts)})"
         return Piece(text, values.PRIMARY, UNKNOWN, call.type, folded=True, pure=pure and call.pure)
 
@@ -356,7 +355,7 @@ class Expressions:
             return function(*operands)
         except (ArithmeticError, TypeError, ValueError) as error:
             shown = " and ".join(values.literal(operand) for operand in operands)
-            self.module.fail(node, f"cannot be computed for {shown}: {error}")
+            raise self.module.error(node, f"cannot be computed for {shown}: {error}") from None
 
 
 def parenthesised(piece: Piece, strength: int) -> str:

@@ -6,6 +6,7 @@ import ast
 import io
 import tokenize
 from collections.abc import Sequence
+from itertools import pairwise
 
 from cnndsl.codegen.specialize_source import Function, dotted
 
@@ -26,9 +27,9 @@ def decorators(function: Function, kept: Sequence[str]) -> list[str]:
                 names = keyword.value
                 known = isinstance(names, ast.List) and all(isinstance(e, ast.Constant) for e in names.elts)
                 if keyword.arg != "do_not_specialize" or not known or len(node.keywords) > 1:
-                    function.module.fail(node, "a kernel is decorated with do_not_specialize and nothing else")
+                    raise function.module.error(node, "a kernel is decorated with do_not_specialize and nothing else")
                 assert isinstance(names, ast.List)
-                left = [e.value for e in names.elts if isinstance(e, ast.Constant) and e.value in kept]
+                left = [str(e.value) for e in names.elts if isinstance(e, ast.Constant) and e.value in kept]
                 listed = ", ".join(f'"{name}"' for name in left)
                 text = dotted(node.func) + (f"(do_not_specialize=[{listed}])" if left else "")
         lines.append(f"@{text}")
@@ -98,7 +99,7 @@ def _broken(line: str) -> list[str]:
     match value:
         case ast.Call() if not tail:
             opening = code.index("(", (value.func.end_col_offset or 0) + shift)
-            parts = [*value.args, *(k for k in value.keywords)]
+            parts: list[ast.expr | ast.keyword] = [*value.args, *value.keywords]
             texts = [code[p.col_offset + shift : (p.end_col_offset or 0) + shift] for p in parts]
             rows = _filled([f"{t}, " for t in texts], WIDTH - len(inner))
             if len(rows) == 1:
@@ -108,7 +109,7 @@ def _broken(line: str) -> list[str]:
             operands = _operands(value, type(value.op))
             cuts = [o.col_offset + shift for o in operands[1:]]
             places = [start, *(_before_operator(code, cut) for cut in cuts), end]
-            texts = [code[a:b].strip() for a, b in zip(places, places[1:], strict=False)]
+            texts = [code[a:b].strip() for a, b in pairwise(places)]
             rows = _filled([f"{t} " for t in texts], WIDTH - len(inner))
             return [*above, f"{indent}{head}(", *(inner + row for row in rows), f"{indent}){tail}"]
     return [*above, f"{indent}{head}(", f"{inner}{code[start:end]}", f"{indent}){tail}"]

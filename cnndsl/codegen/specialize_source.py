@@ -6,7 +6,6 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NoReturn
 
 from cnndsl.errors import CnnError, Diagnostic, Source, Span
 
@@ -56,7 +55,7 @@ class Module:
             self.tree = ast.parse(text)
         except SyntaxError as error:
             start = self.source.line_starts[max((error.lineno or 1) - 1, 0)]
-            self.fail_at(start, start + 1, f"this is not Python: {error.msg}")
+            raise self.error_at(start, start + 1, f"this is not Python: {error.msg}") from None
 
     @cached_property
     def functions(self) -> Mapping[str, Function]:
@@ -66,7 +65,7 @@ class Module:
     @cached_property
     def imported(self) -> Mapping[str, tuple[str, str]]:
         """Module and name of every function taken from a sibling, by its name here."""
-        found = {}
+        found: dict[str, tuple[str, str]] = {}
         for node in self.tree.body:
             if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module is not None:
                 found |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
@@ -91,14 +90,13 @@ class Module:
         start, end = self.offsets(node)
         return self.source.text[start:end]
 
-    def fail(self, node: ast.AST, message: str) -> NoReturn:
-        """Raise CnnError (E0611) at a node."""
-        start, end = self.offsets(node)
-        self.fail_at(start, end, message)
+    def error(self, node: ast.AST, message: str) -> CnnError:
+        """An error at a node, to be raised."""
+        return self.error_at(*self.offsets(node), message)
 
-    def fail_at(self, start: int, end: int, message: str) -> NoReturn:
-        """Raise CnnError (E0611) at a range of characters."""
-        raise CnnError((Diagnostic("E0611", message, Span(self.source, start, end)),))
+    def error_at(self, start: int, end: int, message: str) -> CnnError:
+        """An error at a range of characters, to be raised."""
+        return CnnError((Diagnostic("E0611", message, Span(self.source, start, end)),))
 
 
 def is_constexpr(annotation: ast.expr) -> bool:

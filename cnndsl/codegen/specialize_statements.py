@@ -14,7 +14,7 @@ from cnndsl.codegen.specialize_values import CHOICE, OTHER, TUPLE, Known, Piece,
 INDENT = 4
 
 
-class Reassigned(Exception):  # noqa: N818 - caught where the function is begun anew
+class Reassigned(Exception):
     """A folded parameter gets another value where that may happen or not: it must stay a variable."""
 
     def __init__(self, name: str) -> None:
@@ -58,7 +58,7 @@ class Body:
         documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
         head = self._header_end()
         if statements[0].lineno == head:
-            self.module.fail(statements[0], "a function's body begins on a line of its own")
+            raise self.module.error(statements[0], "a function's body begins on a line of its own")
         documentation: list[str] = []
         if documented:
             assert first.end_lineno is not None
@@ -94,7 +94,7 @@ class Body:
             gap = self.module.lines[after : statement.lineno - 1]
             start = self.module.lines[statement.lineno - 1][: statement.col_offset]
             if start.strip():
-                self.module.fail(statement, "statements stand on lines of their own")
+                raise self.module.error(statement, "statements stand on lines of their own")
             tail, free, attached = _divided(gap, statement.col_offset)
             shift = indent - statement.col_offset
             block.lines += _shifted(tail if isinstance(before, ast.For) else [], shift)
@@ -121,8 +121,8 @@ class Body:
                 variable = self.expressions.write(ast.copy_location(ast.Name(name), node.target), scope)
                 scope.types[name] = binary_type(node.op, variable, piece)
                 return self._line(node, [self._whole(node, node.value, piece)], indent)
-            case ast.Expr(value=ast.Call(func=function)) if dotted(function) == "tl.static_assert":
-                return self._static_assert(node, node.value, scope, indent)
+            case ast.Expr(value=ast.Call(func=function) as call) if dotted(function) == "tl.static_assert":
+                return self._static_assert(node, call, scope, indent)
             case ast.Expr():
                 return self._line(node, [self._whole(node, node.value, self._write(node.value, scope))], indent)
             case ast.Return(value=None):
@@ -137,7 +137,7 @@ class Body:
                 return self._if(node, scope, indent)
             case ast.For(orelse=[]):
                 return self._for(node, scope, indent)
-        self.module.fail(node, f"{type(node).__name__} is more than a kernel can be specialised with")
+        raise self.module.error(node, f"{type(node).__name__} is more than a kernel can be specialised with")
 
     def _write(self, node: ast.expr, scope: Scope) -> Piece:
         piece = self.expressions.write(node, scope)
@@ -148,12 +148,11 @@ class Body:
 
     def _annotated(self, node: ast.AnnAssign, scope: Scope, indent: int) -> Block | None:
         if node.value is None or not isinstance(node.target, ast.Name):
-            self.module.fail(node, "a declaration has one name and a value")
+            raise self.module.error(node, "a declaration has one name and a value")
         piece, name = self._write(node.value, scope), node.target.id
         if is_constexpr(node.annotation) and piece.is_known:
-            assert not isinstance(piece.value, type(None)) or piece.value is None
             scope.types.pop(name, None)
-            scope.known[name] = self.constants[name] = piece.value  # type: ignore[assignment]
+            scope.known[name] = self.constants[name] = piece.known
             return None
         self._assign(name, piece.type if not is_constexpr(node.annotation) else OTHER, scope)
         return self._line(node, [self._whole(node, node.value, piece)], indent)
@@ -173,7 +172,7 @@ class Body:
                     assert isinstance(each, ast.Name)
                     self._assign(each.id, OTHER, scope)
             case _:
-                self.module.fail(target, "values are assigned to names")
+                raise self.module.error(target, "values are assigned to names")
         return self._line(node, [self._whole(node, node.value, piece)], indent)
 
     def _assign(self, name: str, type_: Type, scope: Scope) -> None:
@@ -191,8 +190,8 @@ class Body:
             return None
         if condition.is_known:
             message = call.args[1] if len(call.args) > 1 else None
-            words = f": {message.value}" if isinstance(message, ast.Constant) else ""
-            self.module.fail(node, f"this does not hold for the constants given{words}")
+            words = f": {message.value}" if isinstance(message, ast.Constant) and isinstance(message.value, str) else ""
+            raise self.module.error(node, f"this does not hold for the constants given{words}")
         return self._line(node, [self._whole(node, call, self._write(call, scope))], indent)
 
     def _if(self, node: ast.If, scope: Scope, indent: int) -> Block | None:
@@ -277,7 +276,7 @@ class Body:
 
     def _for(self, node: ast.For, scope: Scope, indent: int) -> Block:
         if not isinstance(node.target, ast.Name):
-            self.module.fail(node.target, "a loop has one variable")
+            raise self.module.error(node.target, "a loop has one variable")
         self._must_be_variable(node.target.id, scope)
         piece = self._write(node.iter, scope)
         type_ = OTHER
@@ -311,7 +310,7 @@ class Body:
         place = self.module.source.text.index(":", self.module.offsets(before)[1])
         line = self.module.source.position(place)[0]
         if node.body[0].lineno == line:
-            self.module.fail(node.body[0], "statements stand on lines of their own")
+            raise self.module.error(node.body[0], "statements stand on lines of their own")
         return line
 
     def _else_line(self, node: ast.If) -> int:
@@ -321,7 +320,7 @@ class Body:
         while not self.module.lines[number - 1].lstrip().startswith("else"):
             number -= 1
         if number == node.orelse[0].lineno:
-            self.module.fail(node.orelse[0], "statements stand on lines of their own")
+            raise self.module.error(node.orelse[0], "statements stand on lines of their own")
         return number
 
     def _header(self, text: str, node: ast.stmt, indent: int) -> list[str]:
@@ -339,7 +338,7 @@ class Body:
         line_end = bounds[1] + len(self.module.source.text[bounds[1] :].split("\n", 1)[0])
         behind = self.module.source.text[bounds[1] : line_end]
         if behind.strip() and not behind.lstrip().startswith("#"):
-            self.module.fail_at(bounds[1], line_end, "statements stand on lines of their own")
+            raise self.module.error_at(bounds[1], line_end, "statements stand on lines of their own")
         return Block(self._header(text + behind.rstrip(), node, indent))
 
 

@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 Known = int | float | bool | str | None
 """A value that is known before the kernel is compiled."""
@@ -67,7 +67,7 @@ INT32: Final = Type("int", 32, ())
 
 def combined(left: Type, right: Type) -> Type:
     """The type of a sum or product of integers; nothing is known of any other, or of its being zero."""
-    if left.kind == "pointer" and right.is_integer or right.kind == "pointer" and left.is_integer:
+    if "pointer" in (left.kind, right.kind) and (left.is_integer or right.is_integer):
         return Type("pointer", shape=broadcast(left.shape, right.shape))
     if not (left.is_integer and right.is_integer):
         return OTHER
@@ -137,6 +137,12 @@ class Piece:
     pure: bool = True
 
     @property
+    def known(self) -> Known:
+        """The value, of a piece that has one."""
+        assert not isinstance(self.value, Unknown)
+        return self.value
+
+    @property
     def is_known(self) -> bool:
         return not isinstance(self.value, Unknown)
 
@@ -166,15 +172,15 @@ def literal(value: Known) -> str:
     return repr(value)
 
 
-BINARY_FUNCTIONS: Mapping[type[ast.operator], Callable[[Known, Known], Known]] = {
+BINARY_FUNCTIONS: Mapping[type[ast.operator], Callable[[Any, Any], Known]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow, ast.BitOr: operator.or_,
     ast.BitXor: operator.xor, ast.BitAnd: operator.and_, ast.LShift: operator.lshift, ast.RShift: operator.rshift,
 }  # fmt: skip
-UNARY_FUNCTIONS: Mapping[type[ast.unaryop], Callable[[Known], Known]] = {
+UNARY_FUNCTIONS: Mapping[type[ast.unaryop], Callable[[Any], Known]] = {
     ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_, ast.Invert: operator.invert,
 }  # fmt: skip
-COMPARISONS: Mapping[type[ast.cmpop], Callable[[Known, Known], bool]] = {
+COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
     ast.GtE: operator.ge, ast.Is: operator.is_, ast.IsNot: operator.is_not,
 }  # fmt: skip
