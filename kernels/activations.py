@@ -1,48 +1,49 @@
-"""Activation functions on an fp32 tile: the last step of every epilogue."""
+"""Activation functions on an fp32 tile: the last step of every epilogue.
+
+NaN stays NaN, relu and relu6 keep -0.0, and +-inf give what torch gives in fp64 (silu, gelu and hardswish of -inf are
+NaN: -inf * 0).
+"""
 
 import triton
 import triton.language as tl
 
 
 @triton.jit
-def activate(x, ACT: tl.constexpr, ACT_ARG: tl.constexpr):
-    """Apply one activation to `x` (fp32, any shape) and return fp32 of the same shape.
-
-    ACT      one of "none relu leaky_relu relu6 elu gelu silu sigmoid tanh hardswish hardsigmoid".
-    ACT_ARG  the slope of leaky_relu, the alpha of elu; 0.0 for all others.
-
-    NaN stays NaN, relu and relu6 keep -0.0, and +-inf give what torch gives in fp64 (silu, gelu and hardswish
-    of -inf are NaN: -inf * 0). Comparisons are written so that NaN takes the branch that passes it on;
-    tl.maximum would turn it into 0.
-    """
+def activate(
+    x,
+    ACT: tl.constexpr,  # none relu leaky_relu relu6 elu gelu silu sigmoid tanh hardswish hardsigmoid
+    ACT_ARG: tl.constexpr,  # the slope of leaky_relu, the alpha of elu; 0.0 for all others
+):
+    """Apply an activation to `x` (fp32, any shape) and return fp32 of the same shape."""
     if ACT == "relu":
-        y = tl.where(x < 0.0, 0.0, x)
+        # NaN and -0.0 fail the comparison and are passed on; tl.maximum would turn both into 0.
+        return tl.where(x < 0.0, 0.0, x)
     elif ACT == "leaky_relu":
-        y = tl.where(x > 0.0, x, x * ACT_ARG)
+        return tl.where(x > 0.0, x, x * ACT_ARG)
     elif ACT == "relu6":
-        y = tl.where(x < 0.0, 0.0, tl.where(x > 6.0, 6.0, x))
+        return _clip_to_six(x)
     elif ACT == "elu":
-        y = tl.where(x <= 0.0, ACT_ARG * _expm1_of_negative(x), x)
+        return tl.where(x <= 0.0, ACT_ARG * _expm1_of_negative(x), x)
     elif ACT == "gelu":
-        y = 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
+        return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
     elif ACT == "silu":
-        y = x * _sigmoid(x)
+        return x * _sigmoid(x)
     elif ACT == "sigmoid":
-        y = _sigmoid(x)
+        return _sigmoid(x)
     elif ACT == "tanh":
-        y = _tanh(x)
+        return _tanh(x)
     elif ACT == "hardswish":
-        y = x * (_clip_to_six(x + 3.0) * 0.16666666666666666)
+        return x * (_clip_to_six(x + 3.0) * 0.16666666666666666)
     elif ACT == "hardsigmoid":
-        y = _clip_to_six(x + 3.0) * 0.16666666666666666
+        return _clip_to_six(x + 3.0) * 0.16666666666666666
     else:
         tl.static_assert(ACT == "none", "unknown activation")
-        y = x
-    return y
+        return x
 
 
 @triton.jit
 def _clip_to_six(x):
+    # Written so that NaN is passed on, which tl.minimum and tl.maximum would not do.
     return tl.where(x < 0.0, 0.0, tl.where(x > 6.0, 6.0, x))
 
 

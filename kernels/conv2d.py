@@ -7,18 +7,18 @@ from .activations import activate
 from .convert import accumulate, narrow, widen
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def conv2d_kernel(
-    x_ptr,  # [n, H, W, GROUPS * C], any strides; 16-byte loads need x_sc == 1
+    x_ptr,  # [n, H, W, GROUPS * C]
     w_ptr,  # [K, R, S, C] contiguous, in the type the products are computed in
-    b_ptr,  # [K] fp32, or None without HAS_BIAS
-    r_ptr,  # [n, P, Q, K], channel stride 1, or None without HAS_RESIDUAL
+    b_ptr,  # [K] fp32
+    r_ptr,  # [n, P, Q, K], channel stride 1
     y_ptr,  # [n, P, Q, K], channel stride 1
     n,
     x_sn,
     x_sh,
     x_sw,
-    x_sc,
+    x_sc,  # 16-byte loads need 1
     y_sn,
     y_sh,
     y_sw,
@@ -40,8 +40,8 @@ def conv2d_kernel(
     DILATION_H: tl.constexpr,
     DILATION_W: tl.constexpr,
     GROUPS: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    HAS_RESIDUAL: tl.constexpr,
+    HAS_BIAS: tl.constexpr,  # without it, b_ptr is None
+    HAS_RESIDUAL: tl.constexpr,  # without it, r_ptr is None
     ACT: tl.constexpr,
     ACT_ARG: tl.constexpr,
     PRECISION: tl.constexpr,  # of fp32 products: "ieee" or "tf32"; without effect on fp16 and bf16
@@ -56,10 +56,6 @@ def conv2d_kernel(
     Grid: (cdiv(n * P * Q, BLOCK_NPQ) * cdiv(K // GROUPS, BLOCK_K), GROUPS). Filters vary fastest: the
     programs that share an input tile run side by side, and the whole filter bank (at most 5 MB in fp16 in the
     usual networks) stays in L2.
-
-    A BLOCK_CRS that divides C makes every step of the reduction lie within one filter tap: the tap is a
-    scalar, and bounds are checked per row. Otherwise the steps run over the flattened (r, s, c), several taps
-    at a time, which is what an input of 3 channels needs; with C a multiple of 8 the loads are as wide.
 
     Padding is a zero that is multiplied, as in torch: times an infinite filter value it gives NaN.
     """
@@ -76,10 +72,8 @@ def conv2d_kernel(
     )
 
     pid = tl.program_id(0)
-    group = tl.program_id(1)
     if INDEX64:
         pid = pid.to(tl.int64)
-        group = group.to(tl.int64)
         x_sh = tl.cast(x_sh, tl.int64)
         x_sw = tl.cast(x_sw, tl.int64)
         x_sc = tl.cast(x_sc, tl.int64)
@@ -94,33 +88,45 @@ def conv2d_kernel(
     row_in = n_index < n
     n_valid = tl.where(row_in, n_index, 0)
     k_in = k < K_GROUP
-    k_valid = tl.where(k_in, k, 0) + group * K_GROUP
-    k += group * K_GROUP
+    k_valid = tl.where(k_in, k, 0)
+    if GROUPS > 1:
+        group = tl.program_id(1)
+        if INDEX64:
+            group = group.to(tl.int64)
+        x_ptr += group * C * x_sc
+        k += group * K_GROUP
+        k_valid += group * K_GROUP
 
     h = p * STRIDE_H - PAD_TOP
     w = q * STRIDE_W - PAD_LEFT
-    x_rows = x_ptr + (n_valid * x_sn + h * x_sh + w * x_sw + group * C * x_sc)
+    x_rows = x_ptr + (n_valid * x_sn + h * x_sh + w * x_sw)
     w_tile = w_ptr + k_valid[:, None] * CRS + crs[None, :]
     acc = tl.zeros((BLOCK_NPQ, BLOCK_K), dtype=tl.float32)
 
     if ONE_TAP:
+        # Every step of the reduction lies within one filter tap: the tap is a scalar, and bounds are checked per row.
         CHUNKS: tl.constexpr = C // BLOCK_CRS
         x_tile = x_rows[:, None] + crs[None, :] * x_sc
         for step in range(R * S * CHUNKS):
-            tap = step // CHUNKS
-            dh = tap // S * DILATION_H
-            dw = tap % S * DILATION_W
-            x_tap = x_tile + (dh * x_sh + dw * x_sw + step % CHUNKS * BLOCK_CRS * x_sc)
-            if PADDED:
-                h_tap = h + dh
-                w_tap = w + dw
-                inside = (h_tap >= 0) & (h_tap < H) & (w_tap >= 0) & (w_tap < W)
-                x = tl.load(x_tap, mask=inside[:, None], other=0.0)
+            if R * S == 1 and not PADDED:
+                x = tl.load(x_tile + step * BLOCK_CRS * x_sc)
             else:
-                x = tl.load(x_tap)
+                tap = step // CHUNKS
+                dh = tap // S * DILATION_H
+                dw = tap % S * DILATION_W
+                x_tap = x_tile + (dh * x_sh + dw * x_sw + step % CHUNKS * BLOCK_CRS * x_sc)
+                if PADDED:
+                    h_tap = h + dh
+                    w_tap = w + dw
+                    inside = (h_tap >= 0) & (h_tap < H) & (w_tap >= 0) & (w_tap < W)
+                    x = tl.load(x_tap, mask=inside[:, None], other=0.0)
+                else:
+                    x = tl.load(x_tap)
             f = tl.load(w_tile + step * BLOCK_CRS)
             acc = accumulate(acc, x, f, PRECISION, EMULATE_BF16)
     else:
+        # The steps run over the flattened (r, s, c), several taps at a time, which is what an input of few channels
+        # needs; with C a multiple of 8 the loads are as wide.
         for start in range(0, CRS, BLOCK_CRS):
             c = (start + crs) % C
             dh = (start + crs) // C // S * DILATION_H

@@ -6,12 +6,10 @@ import triton.language as tl
 
 @triton.jit
 def widen(x, EMULATE_BF16: tl.constexpr):
-    """Return the values of `x` as fp32.
-
-    EMULATE_BF16 is set for bf16 networks on the interpreter target only. NumPy has no bfloat16: Triton's
-    interpreter keeps the bits in uint16, multiplies those bits in tl.dot as if they were integers, and cuts
-    instead of rounding when it narrows. With the flag, bf16 is moved through integer shifts, which are exact.
-    """
+    """Return the values of `x` as fp32."""
+    # Set for bf16 networks on the interpreter target only. NumPy has no bfloat16: Triton's interpreter keeps the
+    # bits in uint16, multiplies those bits in tl.dot as if they were integers, and cuts instead of rounding when
+    # it narrows. So bf16 is moved through integer shifts, which are exact.
     if EMULATE_BF16:
         if x.dtype == tl.bfloat16:
             x = (x.to(tl.uint16, bitcast=True).to(tl.uint32) << 16).to(tl.float32, bitcast=True)
@@ -31,11 +29,14 @@ def narrow(y, dtype: tl.constexpr, EMULATE_BF16: tl.constexpr):
 
 
 @triton.jit
-def accumulate(acc, a, b, PRECISION: tl.constexpr, EMULATE_BF16: tl.constexpr):
-    """Return acc + a @ b.T for an fp32 tile `acc`, multiplying in the type of `b`.
-
-    PRECISION ("ieee" or "tf32") is that of fp32 products; it has no effect on fp16 and bf16.
-    """
+def accumulate(
+    acc,
+    a,
+    b,
+    PRECISION: tl.constexpr,  # of fp32 products: "ieee" or "tf32"; without effect on fp16 and bf16
+    EMULATE_BF16: tl.constexpr,
+):
+    """Return acc + a @ b.T for an fp32 tile `acc`, multiplying in the type of `b`."""
     if EMULATE_BF16:
         return tl.dot(widen(a, True), tl.trans(widen(b, True)), acc, input_precision="ieee")
     else:

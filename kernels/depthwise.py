@@ -7,18 +7,18 @@ from .activations import activate
 from .convert import narrow, widen
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def depthwise_kernel(
-    x_ptr,  # [n, H, W, C], any strides; wide loads need x_sc == 1 and a multiplier of 1
+    x_ptr,  # [n, H, W, C]
     w_ptr,  # [K, R, S, 1] contiguous
-    b_ptr,  # [K] fp32, or None without HAS_BIAS
-    r_ptr,  # [n, P, Q, K], channel stride 1, or None without HAS_RESIDUAL
+    b_ptr,  # [K] fp32
+    r_ptr,  # [n, P, Q, K], channel stride 1
     y_ptr,  # [n, P, Q, K], channel stride 1
     n,
     x_sn,
     x_sh,
     x_sw,
-    x_sc,
+    x_sc,  # wide loads need 1, and a multiplier of 1
     y_sn,
     y_sh,
     y_sw,
@@ -39,8 +39,8 @@ def depthwise_kernel(
     PAD_LEFT: tl.constexpr,
     DILATION_H: tl.constexpr,
     DILATION_W: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    HAS_RESIDUAL: tl.constexpr,
+    HAS_BIAS: tl.constexpr,  # without it, b_ptr is None
+    HAS_RESIDUAL: tl.constexpr,  # without it, r_ptr is None
     ACT: tl.constexpr,
     ACT_ARG: tl.constexpr,
     INDEX64: tl.constexpr,  # offsets in 64 bits: needed as soon as one exceeds 2^31 - 1 elements

@@ -7,12 +7,12 @@ from .activations import activate
 from .convert import accumulate, narrow, widen
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def linear_kernel(
     x_ptr,  # [n, F], rows contiguous
     w_ptr,  # [K, F] contiguous, in the type the products are computed in
-    b_ptr,  # [K] fp32, or None without HAS_BIAS
-    r_ptr,  # [n, K], rows contiguous, or None without HAS_RESIDUAL
+    b_ptr,  # [K] fp32
+    r_ptr,  # [n, K], rows contiguous
     y_ptr,  # [n, K], rows contiguous
     n,
     x_sn,
@@ -20,8 +20,8 @@ def linear_kernel(
     r_sn,
     F: tl.constexpr,
     K: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    HAS_RESIDUAL: tl.constexpr,
+    HAS_BIAS: tl.constexpr,  # without it, b_ptr is None
+    HAS_RESIDUAL: tl.constexpr,  # without it, r_ptr is None
     ACT: tl.constexpr,
     ACT_ARG: tl.constexpr,
     PRECISION: tl.constexpr,  # of fp32 products: "ieee" or "tf32"; without effect on fp16 and bf16
@@ -72,12 +72,12 @@ def linear_kernel(
     tl.store(y_tile, narrow(acc, y_ptr.dtype.element_ty, EMULATE_BF16), mask=y_in)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def linear_small_kernel(
     x_ptr,  # [n, F], rows contiguous
     w_ptr,  # [K, F] contiguous
-    b_ptr,  # [K] fp32, or None without HAS_BIAS
-    r_ptr,  # [n, K], rows contiguous, or None without HAS_RESIDUAL
+    b_ptr,  # [K] fp32
+    r_ptr,  # [n, K], rows contiguous
     y_ptr,  # [n, K], rows contiguous
     n,
     x_sn,
@@ -85,8 +85,8 @@ def linear_small_kernel(
     r_sn,
     F: tl.constexpr,
     K: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    HAS_RESIDUAL: tl.constexpr,
+    HAS_BIAS: tl.constexpr,  # without it, b_ptr is None
+    HAS_RESIDUAL: tl.constexpr,  # without it, r_ptr is None
     ACT: tl.constexpr,
     ACT_ARG: tl.constexpr,
     INDEX64: tl.constexpr,  # offsets in 64 bits: needed as soon as one exceeds 2^31 - 1 elements

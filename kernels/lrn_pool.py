@@ -10,15 +10,15 @@ from .pixels import block_indices, count_pixels, pixel_offsets
 from .pool2d import clamp, max_of_windows
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def lrn_pool_kernel(
-    x_ptr,  # [n, H, W, C], any strides; 16-byte loads need x_sc == 1
+    x_ptr,  # [n, H, W, C]
     y_ptr,  # [n, P, Q, C], channel stride 1
     n,
     x_sn,
     x_sh,
     x_sw,
-    x_sc,
+    x_sc,  # 16-byte loads need 1
     y_sn,
     y_sh,
     y_sw,

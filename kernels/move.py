@@ -7,15 +7,15 @@ from .convert import narrow, widen
 from .pixels import block_indices, count_pixels, pixel_offsets, store_channels
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def copy_kernel(
-    x_ptr,  # [n, H, W, C], any strides; 16-byte loads need x_sc == 1
+    x_ptr,  # [n, H, W, C]
     y_ptr,  # [n, P, Q, C], channel stride 1
     n,
     x_sn,
     x_sh,
     x_sw,
-    x_sc,
+    x_sc,  # 16-byte loads need 1
     y_sn,
     y_sh,
     y_sw,
@@ -65,15 +65,15 @@ def copy_kernel(
     store_channels(y_pixels[:, None] + c[None, :], y, pixel_in, c, C, BLOCK_C)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def flatten_kernel(
-    x_ptr,  # [n, H, W, C], any strides
+    x_ptr,  # [n, H, W, C]
     y_ptr,  # [n, 1, 1, C * H * W], channel stride 1
     n,
     x_sn,
     x_sh,
     x_sw,
-    x_sc,
+    x_sc,  # 16-byte loads need 1
     y_sn,
     y_sh,
     y_sw,

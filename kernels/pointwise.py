@@ -8,24 +8,24 @@ from .convert import narrow, widen
 from .pixels import block_indices, count_pixels, load_channels, pixel_offsets, store_channels
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def unary_kernel(
-    x_ptr,  # [n, H, W, C], any strides; 16-byte loads need x_sc == 1
-    scale_ptr,  # [C] fp32, or None without HAS_AFFINE
-    shift_ptr,  # [C] fp32, or None without HAS_AFFINE
+    x_ptr,  # [n, H, W, C]
+    scale_ptr,  # [C] fp32
+    shift_ptr,  # [C] fp32
     y_ptr,  # [n, H, W, C], channel stride 1
     n,
     x_sn,
     x_sh,
     x_sw,
-    x_sc,
+    x_sc,  # 16-byte loads need 1
     y_sn,
     y_sh,
     y_sw,
     C: tl.constexpr,
     H: tl.constexpr,
     W: tl.constexpr,
-    HAS_AFFINE: tl.constexpr,
+    HAS_AFFINE: tl.constexpr,  # without it, scale_ptr and shift_ptr are None
     ACT: tl.constexpr,
     ACT_ARG: tl.constexpr,
     INDEX64: tl.constexpr,  # offsets in 64 bits: needed as soon as one exceeds 2^31 - 1 elements
@@ -53,10 +53,10 @@ def unary_kernel(
     store_channels(y_pixels[:, None] + c[None, :], tile, nhw < pixels, c, C, BLOCK_C)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def binary_kernel(
-    a_ptr,  # [n, H, W, C], or [n, 1, 1, C] with BROADCAST "a"; any strides
-    b_ptr,  # [n, H, W, C], or [n, 1, 1, C] with BROADCAST "b"; any strides
+    a_ptr,  # [n, H, W, C], or [n, 1, 1, C] with BROADCAST "a"
+    b_ptr,  # [n, H, W, C], or [n, 1, 1, C] with BROADCAST "b"
     y_ptr,  # [n, H, W, C], channel stride 1
     n,
     a_sn,

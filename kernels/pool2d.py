@@ -8,15 +8,15 @@ from .convert import narrow, widen
 from .pixels import block_indices, count_pixels, load_channels, pixel_offsets, store_channels
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def pool2d_kernel(
-    x_ptr,  # [n, H, W, C], any strides; 16-byte loads need x_sc == 1
+    x_ptr,  # [n, H, W, C]
     y_ptr,  # [n, P, Q, C], channel stride 1
     n,
     x_sn,
     x_sh,
     x_sw,
-    x_sc,
+    x_sc,  # 16-byte loads need 1
     y_sn,
     y_sh,
     y_sw,
@@ -147,15 +147,15 @@ def clamp(position, SIZE: tl.constexpr, INSIDE: tl.constexpr):
         return tl.minimum(tl.maximum(position, 0), SIZE - 1)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def global_pool_kernel(
-    x_ptr,  # [n, H, W, C], any strides; 16-byte loads need x_sc == 1
+    x_ptr,  # [n, H, W, C]
     y_ptr,  # [n, 1, 1, C], channel stride 1
     n,
     x_sn,
     x_sh,
     x_sw,
-    x_sc,
+    x_sc,  # 16-byte loads need 1
     y_sn,
     y_sh,
     y_sw,
@@ -212,15 +212,15 @@ def global_pool_kernel(
     tl.store(y_ptr + image * y_sn + c, y, mask=c < C)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def adaptive_avg_pool2d_kernel(
-    x_ptr,  # [n, H, W, C], any strides; 16-byte loads need x_sc == 1
+    x_ptr,  # [n, H, W, C]
     y_ptr,  # [n, P, Q, C], channel stride 1
     n,
     x_sn,
     x_sh,
     x_sw,
-    x_sc,
+    x_sc,  # 16-byte loads need 1
     y_sn,
     y_sh,
     y_sw,

@@ -80,7 +80,7 @@ def test_matches_torch(act, device):
 @pytest.mark.parametrize(
     ("act", "old", "new"),
     [
-        ("none", "        y = x\n", "        y = x * 1.00001\n"),
+        ("none", "        return x\n", "        return x * 1.00001\n"),
         ("relu", "tl.where(x < 0.0, 0.0, x)", "tl.where(x > 0.0, x, 0.0)"),  # loses NaN and -0.0
         ("relu", "tl.where(x < 0.0, 0.0, x)", "tl.where(x <= 0.0, 0.0, x)"),  # loses -0.0
         ("leaky_relu", "x * ACT_ARG)", "x * 0.01)"),
@@ -88,7 +88,7 @@ def test_matches_torch(act, device):
         ("elu", "ACT_ARG * _expm1", "_expm1"),
         ("elu", "near * (1.0 + near * p)", "tl.exp(near) - 1.0"),  # cancels
         ("gelu", "0.7071067811865476", "0.70711"),
-        ("silu", "y = x * _sigmoid(x)", "y = x * _sigmoid(1.00001 * x)"),
+        ("silu", "return x * _sigmoid(x)", "return x * _sigmoid(1.00001 * x)"),
         (
             "sigmoid",
             "tl.where(x < 0.0, e, 1.0) / (1.0 + e)",
@@ -97,7 +97,7 @@ def test_matches_torch(act, device):
         ("tanh", "small = tl.abs(x) < 0.6", "small = tl.abs(x) < 0.0"),  # cancels
         ("tanh", "small = tl.abs(x) < 0.6", "small = tl.abs(x) < 1.0"),
         ("hardswish", "tl.where(x > 6.0, 6.0, x)", "tl.where(x > 5.0, 5.0, x)"),
-        ("hardsigmoid", "y = _clip_to_six(x + 3.0)", "y = _clip_to_six(x + 2.99999)"),
+        ("hardsigmoid", "return _clip_to_six(x + 3.0)", "return _clip_to_six(x + 2.99999)"),
     ],
 )
 def test_wrong_activations_are_noticed(act, old, new, tmp_path, device):
