@@ -12,10 +12,8 @@ import torch
 from cnndsl.cli.table import Column, fitting_widths, render_rows
 from cnndsl.cli.terminal import bold
 from cnndsl.ir import Graph, TensorType
+from cnndsl.runtime.meaning import meaning
 from cnndsl.runtime.verify import Check
-
-_ENDS = {"softmax": "probability", "sigmoid": "sigmoid", "hardsigmoid": "hardsigmoid"}
-"""What the values of an output are when this layer is its last; else they are plain scores."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def gather(
     found = []
     for output, node in graph.outputs:
         type_ = graph.by_name[node].type
-        kind = _ENDS.get(_last_kind(graph, node), "score")
+        kind = meaning(graph, node)
         own = labels if labels is not None and len(labels) == type_.size else None
         pictures = (
             _picture(name, y.float().cpu(), type_, kind=kind, top=top, labels=own)
@@ -75,14 +73,6 @@ def gather(
         )
         found.append(Output(output, type_, kind, tuple(pictures)))
     return tuple(found)
-
-
-def _last_kind(graph: Graph, name: str) -> str:
-    """The layer that made an output, seen through what inference leaves out and what only reshapes."""
-    node = graph.by_name[name]
-    while node.op is not None and (node.op.transparent or node.op.name == "flatten"):
-        node = graph.by_name[node.inputs[0]]
-    return node.op.name if node.op is not None else "input"
 
 
 def _picture(

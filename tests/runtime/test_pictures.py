@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnndsl.errors import CnnError, Diagnostic
-from cnndsl.runtime import pictures
+from cnndsl.portable.runtime import pictures
 from cnndsl.runtime.pictures import load_picture
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
