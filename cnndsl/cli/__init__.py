@@ -24,7 +24,7 @@ line is wrong.
 
 @click.group(
     cls=Group,
-    modules=("check", "summary", "run", "inspect", "explain"),
+    modules=("check", "summary", "run", "inspect", "cache", "explain"),
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -118,4 +118,20 @@ MACHINE = (
             `cnndsl explain` without a code lists all of them.""",
         message="error[E0704]: there is no error code E9999",
     ),
+    Code(
+        code="E0705",
+        title="Triton does not compile for the target",
+        explanation="""PTX, SASS and figures come from the installed Triton, which has a list of architectures of
+            its own. A newer Triton knows newer GPUs. For the interpreter there is nothing to compile: it runs the
+            sources.""",
+        message="error[E0705]: the installed Triton cannot compile for sm_120\n"
+        " = note: Triton 3.6.0: it compiles for sm_80, sm_86, sm_89, sm_90 and sm_100",
+    ),
+    Code(
+        code="E0706",
+        title="the size of the cache cannot be read",
+        explanation="""CNNDSL_CACHE_SIZE is the space that compiled kernels may take, in MiB; 1024 without it.
+            `cnndsl cache` shows how much they take.""",
+        message="error[E0706]: CNNDSL_CACHE_SIZE is `1G`, which is no size",
+    ),
 )
