@@ -1,220 +1,209 @@
-"""Plan to package: a Python module of straight-line kernel launches.
-
-The executor imports the very file that `cnndsl inspect --stage source` prints.
-"""
+"""Package to ``network.py``: straight-line code that launches a package's kernels in order over a planned arena."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-import os
-import re
-import tempfile
-from functools import cache
-from importlib import resources
-from pathlib import Path
-
-from cnndsl.errors import Span, problem
-from cnndsl.ops.binding import Constant, Launch
+from cnndsl.codegen.header import clean, file_of, filled, place_of, quoted, wrapped
+from cnndsl.codegen.package import Names, Package
 from cnndsl.passes.plan import Buffer, Plan, Step, variable_of
 
 _TORCH_TYPES = {"fp32": "torch.float32", "tf32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.bfloat16"}
+_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
+
+_REPORTER = '''\
+def reporter(progress):
+    """What tells `progress` (steps done, all steps, the layers that come next) where the launches are."""
+    if progress is None:
+        return lambda step: None
+    return lambda step: progress(step, len(STEPS), STEPS[step] if step < len(STEPS) else "")
+'''
+
+_PARTS = '''\
+def forward(inputs, weights, progress=None):
+    """Outputs by name{values} for inputs of one batch size and packed weights (see WEIGHTS)."""
+    n = inputs[0].shape[0]
+    if n <= MAX_BATCH:
+        return run(inputs, weights, progress)
+    starts = range(0, n, MAX_BATCH)
+    parts = [run(tuple(x[i : i + MAX_BATCH] for x in inputs), weights, progress) for i in starts]
+    return {joined}
 
 
-def network_source(plan: Plan) -> str:
+def joined(parts):
+    """The tensors of all parts under their names."""
+    return {{name: torch.cat([part[name] for part in parts]) for name in parts[0]}}
+
+
+def is_wide(x):
+    """Whether offsets into a tensor exceed 32 bits."""
+    return sum((size - 1) * stride for size, stride in zip(x.shape, x.stride())) >= 2**31
+'''
+
+
+def network_source(package: Package) -> str:
     """The text of ``network.py``."""
-    modules = sorted({(launch.module, launch.kernel) for s in plan.steps for launch in s.launches})
-    origin = f"from {_file(plan.graph.nodes[0].span)}"
+    plan = package.plan
+    origin = file_of(plan.graph.nodes[0].span)
+    launches = sum(len(of_step) for of_step in package.launches)
+    arena = f"{plan.arena * _BYTES[plan.dtype] / 2**20:.2f} MiB of activations a picture"
     lines = [
-        f'"""{plan.graph.name}: {sum(len(s.launches) for s in plan.steps)} kernel launches, compiled {origin}',
-        f"for {plan.target.name} in {plan.dtype} with tiles for a batch of {plan.batch}.",
-        "Written by cnndsl; do not edit.",
+        f'"""{clean(plan.graph.name)}, compiled from {origin} for {plan.target.name} in {plan.dtype}.',
+        "",
+        *filled(
+            f"{launches} launches of {len(package.kernels)} kernels, tiles for a batch of {plan.batch}; {arena}.",
+            width=100,
+        ),
+        "Written by cnndsl, which would write it again: do not edit.",
         '"""',
         "",
         "import torch",
-        "from triton import cdiv",
         "",
-        *(f"from cnndsl.kernels.{module} import {kernel}" for module, kernel in modules),
+        *_imports([k.name for k in package.kernels]),
         "",
         f"DTYPE = {_TORCH_TYPES[plan.dtype]}",
-        f"ARENA = {plan.arena}  # values for each picture, shared by all layers in turn",
-        f"STEPS = {tuple(s.group.title for s in plan.steps)!r}",
+        f"ARENA = {plan.arena}  # values of one picture; layers whose results are never needed together share them",
+        *([f"MAX_BATCH = {plan.max_batch}  # pictures of one pass: up to there, offsets fit 32 bits"]
+          if plan.max_batch is not None else []),
+        "STEPS = (",
+        *(f"    {quoted(step.group.title)}," for step in plan.steps),
+        ")",
+        "WEIGHTS = {  # shapes, packed: filters [K, R, S, C] and rows in DTYPE, biases in float32",
+        *(f"    {quoted(name)}: {shape}," for name, shape in packed_shapes(plan).items()),
+        "}",
         "",
         "",
-        "def is_wide(x):",
-        '    """Whether offsets into a tensor need 64 bits."""',
-        "    return sum((size - 1) * stride for size, stride in zip(x.shape, x.stride())) >= 2**31",
+        *_entry(plan),
+        "",
+        *_REPORTER.splitlines(),
         "",
         "",
-        "def forward(inputs, weights, progress=None):",
-        '    """Outputs by name, for inputs of one batch size and packed weights."""',
-        *(_indent(line) for line in _body(plan)),
+        *_body(package),
         "",
     ]
     return "\n".join(lines)
 
 
-def _file(span: Span) -> str:
-    """The name of a span's file, without anything that could end a comment or a docstring."""
-    return re.sub(r"[^\w.<>-]", "_", os.path.basename(span.source.name))
+def _imports(names: list[str]) -> list[str]:
+    line = f"from .kernels import {', '.join(names)}"
+    return [line] if len(line) <= 100 else wrapped("from .kernels import (", names, ")", width=100)
 
 
-def _body(plan: Plan) -> list[str]:
-    inputs = plan.graph.inputs
-    names = [variable_of(node.name) for node in inputs]
-    lines = [f"{', '.join(names)}, = inputs", f"n = {names[0]}.shape[0]", f"device = {names[0]}.device"]
-    for node, name in zip(inputs, names, strict=True):
-        if node.type.is_map:
-            lines.append(f"sn_{name}, sc_{name}, sh_{name}, sw_{name} = {name}.stride()")
-        else:
-            lines.append(f"(sn_{name}, sc_{name}), sh_{name}, sw_{name} = {name}.stride(), 0, 0")
-        lines.append(f"wide_{name} = is_wide({name})")
+def packed_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors that the kernels read, by their keys."""
+    graph = plan.graph
+    return {
+        f"{node.name}.{name}": shape
+        for node in graph.nodes
+        if node.op is not None
+        for name, shape in node.op.packed_shapes(graph.types_of(node), folded=bool(node.folded)).items()
+    }
+
+
+def _entry(plan: Plan) -> list[str]:
+    """The function that runs a batch in parts, where there is a limit to a batch."""
+    if plan.max_batch is None:
+        return []
+    if plan.keep:
+        both = "tuple(joined([part[i] for part in parts]) for i in range(2))"
+        return [*_PARTS.format(values=", and each kernel's result by name,", joined=both).splitlines(), ""]
+    return [*_PARTS.format(values="", joined="joined(parts)").splitlines(), ""]
+
+
+def _body(package: Package) -> list[str]:
+    plan = package.plan
+    names = Names(plan).inputs
+    limited = plan.max_batch is not None
+    what = "Outputs by name, for inputs of one batch size and packed weights"
+    lines = [
+        f"def {'run' if limited else 'forward'}(inputs, weights, progress=None):",
+        f'"""{what}{", at most MAX_BATCH pictures" if limited else " (see WEIGHTS)"}."""',
+        f"{', '.join(names.values())}, = inputs",
+        f"n = {next(iter(names.values()))}.shape[0]",
+        f"device = {next(iter(names.values()))}.device",
+        "report = reporter(progress)",
+    ]
+    if limited:
+        for name in names.values():
+            lines += [f"if is_wide({name}):", f"    {name} = {name}.contiguous()"]
     if plan.arena:
         lines.append("arena = torch.empty(n * ARENA, dtype=DTYPE, device=device)")
     lines.extend(_allocation(buffer) for buffer in plan.buffers)
+    strides = _strides(package, names)
+    lines.extend(strides.values())
+    expressions = _expressions(names)
     for number, step in enumerate(plan.steps):
-        lines.extend(_step(plan, step, number))
-    lines.append("if progress is not None:")
-    lines.append(f'    progress({len(plan.steps)}, {len(plan.steps)}, "")')
-    lines.append("outputs = {")
-    lines.extend(f'    "{output}": {_view(plan, name)},' for output, name in plan.outputs)
+        lines += ["", *_step(package, step, number, expressions)]
+    lines += ["", f"report({len(plan.steps)})", "outputs = {"]
+    lines.extend(f"    {quoted(output)}: {_view(plan, name, names)}," for output, name in plan.outputs)
     lines.append("}")
     if plan.keep:
         lines.append("values = {")
-        lines.extend(f'    "{s.writes}": {_view(plan, s.writes)},' for s in plan.steps)
-        lines.append("}")
-        lines.append("return outputs, values")
+        lines.extend(f"    {quoted(s.writes)}: {_view(plan, s.writes, names)}," for s in plan.steps)
+        lines += ["}", "return outputs, values"]
     else:
         lines.append("return outputs")
+    return [lines[0], *(f"    {line}" if line else "" for line in lines[1:])]
+
+
+def _strides(package: Package, names: dict[str, str]) -> dict[str, str]:
+    """Lines that take the strides of the inputs whose kernels ask for them."""
+    asked = {value for of_step in package.launches for _, passed in of_step for _, value in passed}
+    lines = {}
+    for node in package.plan.graph.inputs:
+        variable, name = variable_of(node.name), names[node.name]
+        if not any(f"s{axis}_{variable}" in asked for axis in "nchw"):
+            continue
+        if node.type.is_map:
+            lines[name] = f"{name}_sn, {name}_sc, {name}_sh, {name}_sw = {name}.stride()"
+        else:
+            lines[name] = f"({name}_sn, {name}_sc), {name}_sh, {name}_sw = {name}.stride(), 0, 0"
     return lines
+
+
+def _expressions(names: dict[str, str]) -> dict[str, str]:
+    """The plan's names of inputs and their strides, as this text calls them."""
+    found = {}
+    for node_name, name in names.items():
+        variable = variable_of(node_name)
+        found[variable] = name
+        found |= {f"s{axis}_{variable}": f"{name}_s{axis}" for axis in "nchw"}
+    return found
 
 
 def _allocation(buffer: Buffer) -> str:
     if buffer.offset is None:
-        return f"{buffer.name} = torch.empty(n * {buffer.size}, dtype=DTYPE, device=device)"
-    return f"{buffer.name} = arena[n * {buffer.offset} : n * {buffer.offset + buffer.size}]  # {buffer.type}"
+        return f"{buffer.name} = torch.empty(n * {buffer.size}, dtype=DTYPE, device=device)  # {buffer.type}"
+    first = f"n * {buffer.offset}" if buffer.offset else ""
+    return f"{buffer.name} = arena[{first} : n * {buffer.offset + buffer.size}]  # {buffer.type}".replace("[ ", "[")
 
 
-def _step(plan: Plan, step: Step, number: int) -> list[str]:
-    graph, group = plan.graph, step.group
-    shapes = ", ".join(str(graph.by_name[name].type) for name in step.reads)
-    span = group.anchor.span
+def _step(package: Package, step: Step, number: int, expressions: dict[str, str]) -> list[str]:
+    graph, group = package.plan.graph, step.group
+    shapes = ", ".join(f"{clean(name)} {graph.by_name[name].type}" for name in step.reads)
     cost = f", {step.macs / 1e6:,.1f} MMAC" if step.macs else ""
+    layers = " -> ".join(str(n.op) for n in group.nodes)
     lines = [
-        "",
-        f"# {group.title}: {' -> '.join(str(n.op) for n in group.nodes)}",
-        f"# {_file(span)}:{span.line}  {shapes} -> {graph.by_name[step.writes].type}{cost}",
-        "if progress is not None:",
-        f"    progress({number}, {len(plan.steps)}, {group.title!r})",
+        *(f"# {line}" for line in filled(f"{clean(group.title)}: {layers}", indent=2, width=96)),
+        *(f"# {line}" for line in filled(
+            f"{place_of(group.anchor.span)}  {shapes} -> {graph.by_name[step.writes].type}{cost}", indent=2, width=96
+        )),
+        f"report({number})",
     ]
-    for launch in step.launches:
-        lines.extend(_launch(launch))
+    for kernel, passed in package.launches[number]:
+        arguments = [expressions.get(value, value) for _, value in passed]
+        lines.extend(wrapped(f"{kernel}.launch(", arguments, ")", width=100))
     return lines
 
 
-def _launch(launch: Launch) -> list[str]:
-    grid = ", ".join(launch.grid) + ("," if len(launch.grid) == 1 else "")
-    arguments = [f"{parameter}={value}" for parameter, value in launch.arguments]
-    constants = [f"{name}={_constant(value)}" for name, value in launch.constants]
-    options = [f"INDEX64={launch.wide}", f"num_warps={launch.num_warps}", f"num_stages={launch.num_stages}"]
-    return [
-        f"{launch.kernel}[({grid})](",
-        *(_indent(f"{text}") for text in _filled([*arguments, *constants, *options])),
-        ")",
-    ]
-
-
-def _filled(parts: list[str], width: int = 96) -> list[str]:
-    """Arguments side by side, as many as fit a line."""
-    lines = [""]
-    for part in parts:
-        text = f"{part}, "
-        if len(lines[-1]) + len(text) > width:
-            lines.append("")
-        lines[-1] += text
-    return [line.rstrip() for line in lines]
-
-
-def _constant(value: Constant) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return f'float("{value}")'
-    return repr(value)
-
-
-def _view(plan: Plan, name: str) -> str:
+def _view(plan: Plan, name: str, names: dict[str, str]) -> str:
     """Expression for a value as torch shows it: [n, C, H, W] or [n, features]."""
     type_ = plan.graph.by_name[name].type
     root = name
     while root not in plan.storage:
         root = plan.graph.by_name[root].inputs[0]
+    assert root not in names, "an output that is an input has a copy"
     # Outputs and kept values have buffers of their own.
     place = plan.storage[root]
     assert (place.offset, place.stride) == (0, plan.graph.by_name[root].type.channels)
     if not type_.is_map:
         return f"{place.buffer}.view(n, {type_.size})"
     return f"{place.buffer}.view(n, {type_.height}, {type_.width}, {type_.channels}).permute(0, 3, 1, 2)"
-
-
-def _indent(line: str) -> str:
-    return f"    {line}" if line else ""
-
-
-# --- the cache --------------------------------------------------------------------------------------
-
-
-@cache
-def _kernels_digest() -> str:
-    """Digest of all device code: a package is stale when a kernel that it imports has changed."""
-    digest = hashlib.sha256()
-    for file in sorted(resources.files("cnndsl.kernels").iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".py"):
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where packages are kept: ``$CNNDSL_CACHE``, or the user's cache folder."""
-    chosen = os.environ.get("CNNDSL_CACHE")
-    if chosen:
-        return Path(chosen)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("cnndsl", appauthor=False))
-
-
-def write_package(plan: Plan, *, folder: Path | None = None) -> Path:
-    """Write the package of a plan, unless it is there already, and return the path of its ``network.py``.
-
-    Two processes may write the same package at the same time: each writes a folder of its own, and the first to
-    rename it wins. Raises CnnError (E0606) when no folder can be written.
-    """
-    source = network_source(plan)
-    digest = hashlib.sha256((_kernels_digest() + source).encode()).hexdigest()[:20]
-    # A file system takes names of 255 bytes.
-    target = (folder or cache_folder()) / "packages" / f"{plan.graph.name.lower()[:100]}_{digest}"
-    path = target / "network.py"
-    try:
-        if path.exists() and path.read_bytes() == source.encode():
-            return path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".writing-") as scratch:
-            fresh = Path(scratch) / "package"
-            fresh.mkdir()
-            (fresh / "__init__.py").write_text(f'"""{plan.graph.name}, compiled by cnndsl."""\n', encoding="utf-8")
-            (fresh / "network.py").write_bytes(source.encode())
-            if target.exists():
-                # Left behind broken, by a full disk say: put the good file in its place.
-                os.replace(fresh / "network.py", path)
-            else:
-                try:
-                    os.replace(fresh, target)
-                except OSError:
-                    if not path.exists():
-                        raise
-    except OSError as error:
-        raise problem(
-            "E0606",
-            f"cannot write the compiled network to {target.parent}: {error.strerror or error}",
-            help=("set CNNDSL_CACHE to a folder that can be written",),
-        ) from None
-    return path

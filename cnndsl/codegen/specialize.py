@@ -8,18 +8,18 @@ arithmetic of run-time integers, which rounds otherwise than Python's.
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
 
 from cnndsl.codegen.specialize_expressions import Call, Scope
+from cnndsl.codegen.specialize_helpers import Variant, given_differently, placeholder, references, written
 from cnndsl.codegen.specialize_layout import decorators, signature, wrapped
 from cnndsl.codegen.specialize_source import LANGUAGE, Function, Module, is_constexpr
 from cnndsl.codegen.specialize_statements import Body, Reassigned
 from cnndsl.codegen.specialize_types import PURE
-from cnndsl.codegen.specialize_values import INT, OTHER, UNKNOWN, Known, Piece, Type, Unknown, literal
+from cnndsl.codegen.specialize_values import INT, OTHER, UNKNOWN, Known, Piece, Type, Unknown
 
 __all__ = ["Known", "Specialized", "kernel_sources", "specialize"]
 
@@ -68,13 +68,11 @@ def specialize(sources: Mapping[str, str], module: str, kernel: str, known: Mapp
         program = _Program(modules, shared)
         entry = program.entry(function, known)
         variants = program.reachable(entry)
-        more = _given_differently(variants)
-        if more <= shared:
+        more = given_differently(variants) - shared
+        if not more:
             break
-        # A helper that is called with several strides keeps them as parameters: one text, not one for each.
         shared |= more
-    names = _named(variants)
-    texts = [_renamed(v.text, names) for v in _distinct(variants, names)]
+    texts = written(variants)
     text = "\n\n\n".join([f"import triton\nimport triton.language as {LANGUAGE}", *texts]) + "\n"
     constants = {name: known[name] for name in function.parameters if name in known} | dict(entry.derived)
     constexprs = tuple(name for name in entry.parameters if function.is_constexpr(name))
@@ -86,33 +84,19 @@ def _module(name: str, text: str) -> Module:
     return Module(name, text)
 
 
-@dataclass(frozen=True)
-class _Variant:
-    """A function specialised for some constants; helpers in its text have their numbers for names."""
-
-    number: int
-    function: Function
-    constants: Mapping[str, Known]
-    derived: Mapping[str, Known]
-    parameters: tuple[str, ...]
-    text: str
-    type: Type
-    pure: bool
-
-
 @dataclass
 class _Program:
     """All functions that a kernel is made of.
 
-    `shared` are parameters (module, function, parameter) that stay although they are known.
+    `shared` are parameters (module, function, parameter) of helpers that stay although they are known.
     """
 
     modules: Mapping[str, Module]
     shared: frozenset[tuple[str, str, str]]
-    variants: dict[str, _Variant] = field(default_factory=dict)
+    variants: dict[str, Variant] = field(default_factory=dict)
     under_way: list[Function] = field(default_factory=list)
 
-    def entry(self, function: Function, known: Mapping[str, Known]) -> _Variant:
+    def entry(self, function: Function, known: Mapping[str, Known]) -> Variant:
         """The kernel itself, which keeps every parameter that is not known."""
         types = {
             name: OTHER if function.is_constexpr(name) else Type("pointer", shape=()) if name.endswith("_ptr") else INT
@@ -120,13 +104,13 @@ class _Program:
         }
         return self._specialised(function, known, types, kept=frozenset(function.parameters))
 
-    def reachable(self, entry: _Variant) -> list[_Variant]:
+    def reachable(self, entry: Variant) -> list[Variant]:
         """The variants that a text refers to, directly or not, each behind those it refers to itself."""
-        found: dict[int, _Variant] = {}
+        found: dict[int, Variant] = {}
         by_number = {v.number: v for v in self.variants.values()}
 
-        def visit(variant: _Variant) -> None:
-            for number in _references(variant.text):
+        def visit(variant: Variant) -> None:
+            for number in references(variant.text):
                 if number != variant.number and number not in found:
                     visit(by_number[number])
             found[variant.number] = variant
@@ -166,16 +150,17 @@ class _Program:
                 default = function.defaults[name]
                 assert isinstance(default, ast.Constant)
                 known[name] = default.value  # type: ignore[assignment]
-            elif not isinstance(piece.value, Unknown) and (
-                function.is_constexpr(name) or (function.module.name, function.name, name) not in self.shared
-            ):
-                known[name] = piece.value
+            elif piece.is_known and (function.module.name, function.name, name) not in self.shared:
+                known[name] = piece.known
+            elif function.is_constexpr(name):
+                types[name] = OTHER
             else:
                 types[name] = INT if piece.type.kind == "literal" else piece.type
         kept = frozenset(name for name, piece in pieces.items() if not piece.pure)
         variant = self._specialised(function, known, types, kept)
         left = tuple(name in variant.parameters for name in given)
-        return Call(_placeholder(variant.number), left, variant.type, variant.pure)
+        same = given.index(variant.same) if variant.same is not None and not kept - {variant.same} else None
+        return Call(placeholder(variant.number), left, variant.type, variant.pure, same)
 
     def _resolved(self, module: Module, called: ast.expr) -> Function | None:
         if not isinstance(called, ast.Name):
@@ -204,7 +189,7 @@ class _Program:
 
     def _specialised(
         self, function: Function, known: Mapping[str, Known], types: Mapping[str, Type], kept: frozenset[str]
-    ) -> _Variant:
+    ) -> Variant:
         """A function with constants folded. Parameters that nothing reads any more go, but for those in `kept`."""
         key = repr((function.module.name, function.name, sorted(known.items()), sorted(types.items()), sorted(kept)))
         if key in self.variants:
@@ -215,17 +200,20 @@ class _Program:
         self.under_way.append(function)
         body, lines = self._body(function, known, types)
         self.under_way.pop()
-        used = _loaded(lines)
+        tree = _parsed(lines)
+        used = _loaded(tree)
         left = tuple(n for n in function.parameters if n not in known and (n in kept or n in used))
         number = len(self.variants)
         above = _comment_above(function)
         text = "\n".join([
-            *above, *decorators(function, left), *signature(function, _placeholder(number), left), *lines,
+            *above, *decorators(function, left), *signature(function, placeholder(number), left), *lines,
         ])  # fmt: skip
         type_ = body.returned[0] if body.returned else OTHER
         for other in body.returned[1:]:
             type_ |= other
-        self.variants[key] = _Variant(number, function, dict(known), body.constants, left, text, type_, body.pure)
+        self.variants[key] = Variant(
+            number, function, dict(known), body.constants, left, text, type_, body.pure, _returned_as_is(tree, left)
+        )
         return self.variants[key]
 
     def _body(
@@ -241,18 +229,10 @@ class _Program:
             except Reassigned as again:
                 initialised.append(again.name)
                 continue
-            unused = _unused(lines) - dropped
+            unused = _unused(_parsed(lines)) - dropped
             if not unused:
                 return body, lines
             dropped |= unused
-
-
-def _placeholder(number: int) -> str:
-    return f"helper_{number}__"
-
-
-def _references(text: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\bhelper_(\d+)__", text)]
 
 
 def _comment_above(function: Function) -> list[str]:
@@ -264,112 +244,58 @@ def _comment_above(function: Function) -> list[str]:
     return lines[first:end]
 
 
-def _parsed(lines: Sequence[str]) -> ast.Module:
-    return ast.parse("def f():\n" + "\n".join(lines) + "\n    pass\n")
+def _parsed(lines: Sequence[str]) -> list[ast.stmt]:
+    """The statements of a body."""
+    (function,) = ast.parse("def f():\n" + "\n".join(lines) + "\n").body
+    assert isinstance(function, ast.FunctionDef)
+    return function.body
 
 
-def _loaded(lines: Sequence[str]) -> set[str]:
+def _nodes(statements: Sequence[ast.stmt]) -> Iterator[ast.AST]:
+    for statement in statements:
+        yield from ast.walk(statement)
+
+
+def _loaded(statements: Sequence[ast.stmt]) -> set[str]:
     """The names that a body reads, or reads and writes."""
-    nodes = list(ast.walk(_parsed(lines)))
-    read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return read | {n.target.id for n in nodes if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)}
+    found = set()
+    for node in _nodes(statements):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()) | ast.AugAssign(target=ast.Name(id=name)):
+                found.add(name)
+    return found
 
 
-def _unused(lines: Sequence[str]) -> frozenset[str]:
+def _unused(statements: Sequence[ast.stmt]) -> frozenset[str]:
     """Local variables that are never read, and whose values have no effect of their own."""
     stored: dict[str, bool] = {}
-    for node in ast.walk(_parsed(lines)):
+    for node in _nodes(statements):
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 stored[name] = stored.get(name, True) and _is_pure(value)
             case ast.Tuple(elts=elements, ctx=ast.Store()):
                 stored |= {e.id: False for e in elements if isinstance(e, ast.Name)}
-    return frozenset(name for name, pure in stored.items() if pure) - _loaded(lines)
+    return frozenset(name for name, pure in stored.items() if pure) - _loaded(statements)
+
+
+def _returned_as_is(statements: Sequence[ast.stmt], parameters: Sequence[str]) -> str | None:
+    """The parameter that a body returns unchanged, without doing anything else."""
+    match [s for s in statements if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]:
+        case [ast.Return(value=ast.Name(id=name))] if name in parameters:
+            return name
+    return None
 
 
 def _is_pure(value: ast.expr) -> bool:
+    """Whether an expression has no effect but its value."""
     for node in ast.walk(value):
-        if isinstance(node, ast.Call):
-            match node.func:
-                case ast.Attribute(value=ast.Name(id="tl"), attr=name) if f"tl.{name}" in PURE:
-                    pass
-                case ast.Attribute(attr="to"):
-                    pass
-                case ast.Name(id="float"):
-                    pass
-                case _:
-                    return False
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="tl"), attr=name)) if f"tl.{name}" not in PURE:
+                return False
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="tl"), attr=_) | ast.Attribute(attr="to")):
+                pass
+            case ast.Call(func=ast.Name(id="float")):
+                pass
+            case ast.Call():
+                return False
     return True
-
-
-# --- names of helpers -----------------------------------------------------------------------------------------------
-
-
-def _given_differently(variants: Sequence[_Variant]) -> frozenset[tuple[str, str, str]]:
-    """Run-time parameters of helpers that were folded to several numbers."""
-    seen: dict[tuple[str, str, str], set[str]] = {}
-    for variant in variants:
-        function = variant.function
-        for name in function.parameters:
-            if not function.is_constexpr(name):
-                value = variant.constants.get(name)
-                shown = literal(value) if name in variant.constants else "?"
-                seen.setdefault((function.module.name, function.name, name), set()).add(shown)
-    return frozenset(key for key, values in seen.items() if len(values) > 1 and not values & {"None"})
-
-
-def _named(variants: Sequence[_Variant]) -> dict[int, str]:
-    """A name for every variant; those with the same text share one."""
-    same: dict[int, int] = {}
-    first: dict[str, _Variant] = {}
-    for variant in variants:
-        own = {**{n: f"helper_{s}__" for n, s in same.items()}, variant.number: "itself"}
-        text = f"{variant.function.module.name}\n{_renamed(variant.text, own)}"
-        same[variant.number] = first.setdefault(text, variant).number
-    distinct = list(first.values())
-    by_name: dict[str, list[_Variant]] = {}
-    for variant in distinct:
-        by_name.setdefault(variant.function.name, []).append(variant)
-    names: dict[int, str] = {}
-    taken = set(by_name)
-    for name, group in by_name.items():
-        for variant, suffix in zip(group, _suffixes(group), strict=True):
-            chosen = candidate = name + suffix
-            count = 2
-            while len(group) > 1 and chosen in taken:
-                chosen = f"{candidate}_{count}"
-                count += 1
-            taken.add(chosen)
-            names[variant.number] = chosen
-    return {number: names[one] for number, one in same.items()}
-
-
-def _suffixes(group: Sequence[_Variant]) -> list[str]:
-    """What tells the variants of a helper apart: nothing for one alone, else their modules or their constants."""
-    if len(group) == 1:
-        return [""]
-    if len({v.function.module.name for v in group}) == len(group):
-        return [f"_of_{v.function.module.name}" for v in group]
-    parameters = [p for p in group[0].function.parameters if any(p in v.constants for v in group)]
-    differing = [p for p in parameters if len({_word(v, p) for v in group}) > 1]
-    telling = next(([p] for p in differing if len({_word(v, p) for v in group}) == len(group)), differing)
-    return ["".join(_word(variant, parameter) for parameter in telling) for variant in group]
-
-
-def _word(variant: _Variant, parameter: str) -> str:
-    """A constant as part of a name: "_at_4"."""
-    if parameter not in variant.constants:
-        return ""
-    value = variant.constants[parameter]
-    if isinstance(value, bool):
-        return f"_{parameter.lower()}" if value else f"_not_{parameter.lower()}"
-    shown = str(value).lower().replace("-", "minus_").replace(".", "_").replace("+", "")
-    return f"_{parameter.lower()}_{re.sub(r'[^a-z0-9_]', '_', shown)}"
-
-
-def _distinct(variants: Sequence[_Variant], names: Mapping[int, str]) -> list[_Variant]:
-    return list({names[v.number]: v for v in reversed(variants)}.values())[::-1]
-
-
-def _renamed(text: str, names: Mapping[int, str]) -> str:
-    return re.sub(r"\bhelper_(\d+)__", lambda m: names.get(int(m[1]), m[0]), text)

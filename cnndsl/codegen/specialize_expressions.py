@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from cnndsl.codegen import specialize_values as values
+from cnndsl.codegen.specialize_compose import Slot, composed, is_one_bracket, parenthesised
 from cnndsl.codegen.specialize_source import BUILTINS, Module, dotted
-from cnndsl.codegen.specialize_types import PURE, call_type, subscript_type
+from cnndsl.codegen.specialize_types import PURE, binary_type, call_type, subscript_type, without_leftovers
 from cnndsl.codegen.specialize_values import OTHER, UNKNOWN, Known, Piece, Type, constant
 
 
@@ -53,26 +54,16 @@ class Helpers(Protocol):
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a specialised helper: its name, the arguments that are left, and the type of its result."""
+    """A call of a specialised helper: its name, which arguments are left, and what it returns.
+
+    `same` is the argument that it returns, where it does nothing else.
+    """
 
     name: str
     kept: tuple[bool, ...]
     type: Type
     pure: bool
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A part of an expression, and what to write for it.
-
-    strength   what an operator here must have to stand without parentheses.
-    within     the characters among which the author's parentheses around it are looked for.
-    """
-
-    node: ast.expr
-    piece: Piece
-    strength: int
-    within: tuple[int, int]
+    same: int | None
 
 
 @dataclass(frozen=True)
@@ -136,7 +127,7 @@ class Expressions:
         # `3.to` is no Python.
         base = replace(base, strength=values.UNARY) if base.is_known else base
         slot = Slot(node.value, base, values.PRIMARY, self.module.offsets(node))
-        return Piece(self.compose(node, [slot]), values.PRIMARY, folded=base.folded, pure=base.pure)
+        return Piece(self._text(node, [slot]), values.PRIMARY, folded=base.folded, pure=base.pure)
 
     def _binary(self, node: ast.BinOp, scope: Scope) -> Piece:
         left, right = self.write(node.left, scope), self.write(node.right, scope)
@@ -147,7 +138,7 @@ class Expressions:
             if folded:
                 return constant(known)
             value = known
-        shorter = _without_leftovers(node.op, left, right)
+        shorter = without_leftovers(node.op, left, right)
         if shorter is not None and folded:
             return replace(shorter, folded=True, changed=True)
         strength = values.BINARY[type(node.op)]
@@ -157,7 +148,7 @@ class Expressions:
         bounds = self.module.offsets(node)
         slots = [Slot(node.left, left, needed[0], bounds), Slot(node.right, right, needed[1], bounds)]
         type_ = binary_type(node.op, left, right)
-        return Piece(self.compose(node, slots), strength, value, type_, folded, pure=left.pure and right.pure)
+        return Piece(self._text(node, slots), strength, value, type_, folded, pure=left.pure and right.pure)
 
     def _unary(self, node: ast.UnaryOp, scope: Scope) -> Piece:
         operand = self.write(node.operand, scope)
@@ -168,7 +159,7 @@ class Expressions:
                 return constant(known)
             value = known
         strength = values.NOT if isinstance(node.op, ast.Not) else values.UNARY
-        text = self.compose(node, [Slot(node.operand, operand, strength, self.module.offsets(node))])
+        text = self._text(node, [Slot(node.operand, operand, strength, self.module.offsets(node))])
         type_ = operand.type if isinstance(node.op, ast.USub | ast.UAdd) else OTHER
         return Piece(text, strength, value, type_, operand.folded, pure=operand.pure)
 
@@ -192,7 +183,7 @@ class Expressions:
         if len(kept) == len(node.values):
             bounds = self.module.offsets(node)
             slots = [Slot(operand, piece, strength + 1, bounds) for operand, piece in kept]
-            return Piece(self.compose(node, slots), strength, folded=folded, pure=pure)
+            return Piece(self._text(node, slots), strength, folded=folded, pure=pure)
         if len(kept) == 1:
             return replace(kept[0][1], folded=True, changed=True)
         word = " and " if isinstance(node.op, ast.And) else " or "
@@ -216,7 +207,7 @@ class Expressions:
             value = holds
         bounds = self.module.offsets(node)
         pairs = zip(operands, pieces, strict=True)
-        text = self.compose(node, [Slot(operand, piece, values.COMPARE + 1, bounds) for operand, piece in pairs])
+        text = self._text(node, [Slot(operand, piece, values.COMPARE + 1, bounds) for operand, piece in pairs])
         pure = all(piece.pure for piece in pieces)
         return Piece(text, values.COMPARE, value, Type("bool"), folded, pure=pure)
 
@@ -233,7 +224,7 @@ class Expressions:
         ]  # fmt: skip
         parts = (test, body, orelse)
         folded, pure = any(p.folded for p in parts), all(p.pure for p in parts)
-        return Piece(self.compose(node, slots), values.CHOICE, UNKNOWN, body.type | orelse.type, folded, pure=pure)
+        return Piece(self._text(node, slots), values.CHOICE, UNKNOWN, body.type | orelse.type, folded, pure=pure)
 
     def _call(self, node: ast.Call, scope: Scope) -> Piece:
         given: list[tuple[str | None, ast.expr]] = [(None, value) for value in node.args]
@@ -260,11 +251,13 @@ class Expressions:
                 self._name(node.func, scope)
             every = [first, *pieces] if first is not None else pieces
             type_ = call_type(function, every, [dotted(value) for value, _, _ in arguments])
-            text, number = self.compose(node, slots), self._float(function, pieces)
+            text, number = self._text(node, slots), self._float(function, pieces)
             return Piece(text, values.PRIMARY, number, type_, folded, pure=pure and function in PURE)
+        if call.same is not None:
+            return replace(pieces[call.same], folded=True, changed=True)
         start, end = self.module.offsets(node.func)
         if all(call.kept):
-            text = call.name + self.compose(node, slots)[end - start :]
+            text = call.name + self._text(node, slots)[end - start :]
         else:
             left = [argument for argument, kept in zip(arguments, call.kept, strict=True) if kept]
             texts = [f"{name}={p.text}" if name is not None else p.text for _, name, p in left]
@@ -284,11 +277,11 @@ class Expressions:
         slots = [Slot(node.value, base, values.PRIMARY, bounds), Slot(node.slice, index, values.TUPLE, inside)]
         type_ = subscript_type(base.type, node.slice)
         folded, pure = base.folded or index.folded, base.pure and index.pure
-        return Piece(self.compose(node, slots), values.PRIMARY, UNKNOWN, type_, folded, pure=pure)
+        return Piece(self._text(node, slots), values.PRIMARY, UNKNOWN, type_, folded, pure=pure)
 
     def _sequence(self, node: ast.Tuple | ast.List, scope: Scope) -> Piece:
         start, end = self.module.offsets(node)
-        bare = isinstance(node, ast.Tuple) and not _is_one_bracket(self.module.source.text[start:end])
+        bare = isinstance(node, ast.Tuple) and not is_one_bracket(self.module.source.text[start:end])
         return self._composed(
             node, node.elts, scope, strength=values.TUPLE if bare else values.ATOM,
             within=(start, end) if bare else (start + 1, end - 1),
@@ -307,44 +300,10 @@ class Expressions:
         pieces = [self.write(part, scope) for part in parts]
         slots = [Slot(part, piece, values.CHOICE, bounds) for part, piece in zip(parts, pieces, strict=True)]
         folded, pure = any(p.folded for p in pieces), all(p.pure for p in pieces)
-        return Piece(self.compose(node, slots), strength, folded=folded, pure=pure)
+        return Piece(self._text(node, slots), strength, folded=folded, pure=pure)
 
-    # --- text ---
-
-    def compose(self, node: ast.AST, slots: Sequence[Slot]) -> str:
-        """The text of a node with its parts replaced."""
-        return self.compose_range(self.module.offsets(node), slots)
-
-    def compose_range(self, bounds: tuple[int, int], slots: Sequence[Slot]) -> str:
-        """A range of the text with the parts in it replaced."""
-        text = self.module.source.text
-        at, end = bounds
-        written: list[str] = []
-        for slot in sorted(slots, key=lambda s: self.module.offsets(s.node)[0]):
-            inner = self.module.offsets(slot.node)
-            outer = self._with_parentheses(inner, slot.within)
-            weak = slot.piece.strength < slot.strength or _spans_lines_bare(slot.piece.text)
-            if outer != inner and not (slot.piece.changed and not weak):
-                outer, replacement = inner, slot.piece.text
-            else:
-                replacement = f"({slot.piece.text})" if weak and slot.strength > values.TUPLE else slot.piece.text
-            written += [text[at : outer[0]], replacement]
-            at = outer[1]
-        return "".join([*written, text[at:end]])
-
-    def _with_parentheses(self, place: tuple[int, int], within: tuple[int, int]) -> tuple[int, int]:
-        """A range together with the parentheses around it."""
-        text = self.module.source.text
-        start, end = place
-        while True:
-            before, after = start - 1, end
-            while before >= within[0] and text[before].isspace():
-                before -= 1
-            while after < within[1] and text[after].isspace():
-                after += 1
-            if before < within[0] or after >= within[1] or text[before] != "(" or text[after] != ")":
-                return start, end
-            start, end = before, after + 1
+    def _text(self, node: ast.expr, slots: Sequence[Slot]) -> str:
+        return composed(self.module, self.module.offsets(node), slots)
 
     def _bracket(self, node: ast.expr, bracket: str) -> int:
         """Where the bracket of a call or subscript opens, behind what is called or indexed."""
@@ -356,79 +315,3 @@ class Expressions:
         except (ArithmeticError, TypeError, ValueError) as error:
             shown = " and ".join(values.literal(operand) for operand in operands)
             raise self.module.error(node, f"cannot be computed for {shown}: {error}") from None
-
-
-def parenthesised(piece: Piece, strength: int) -> str:
-    """The text of a piece where an operator of a strength is needed."""
-    return f"({piece.text})" if piece.strength < strength else piece.text
-
-
-def _without_leftovers(op: ast.operator, left: Piece, right: Piece) -> Piece | None:
-    """What is left of x + 0, x - 0, x * 1, x // 1 and their like, for integers; None if nothing can go.
-
-    Floating point keeps them (-0.0 + 0 is 0.0), and so do truth values, which they make integers of.
-    """
-    runs = ("int", "pointer")
-    match op:
-        case ast.Add() | ast.Sub() if left.type.kind in runs and (_is(right, 0) or absorbs(left, right)):
-            return left
-        case ast.Add() if right.type.kind in runs and (_is(left, 0) or absorbs(right, left)):
-            return right
-        case ast.Mult() | ast.FloorDiv() if left.type.kind == "int" and _is(right, 1):
-            return left
-        case ast.Mult() if right.type.kind == "int" and _is(left, 1):
-            return right
-    return None
-
-
-def absorbs(left: Piece, right: Piece) -> bool:
-    """Whether adding `right` changes nothing, not even the type."""
-    return right.pure and values.absorbs(left.type, right.type)
-
-
-def _is(piece: Piece, number: int) -> bool:
-    return piece.type.kind == "literal" and piece.is_known and piece.value == number
-
-
-def binary_type(op: ast.operator, left: Piece, right: Piece) -> Type:
-    """The type of `left op right`."""
-    type_ = values.combined(left.type, right.type)
-    zero = False
-    match op:
-        case ast.Add() | ast.Sub():
-            zero = left.type.zero and right.type.zero
-        case ast.Mult():
-            zero = left.type.zero or right.type.zero
-        case ast.Mod() if _is(right, 1):
-            zero = True
-        case ast.FloorDiv() | ast.Mod():
-            zero = left.type.zero and right.is_known
-        case ast.Div() | ast.Pow():
-            return OTHER
-        case _ if type_.kind == "pointer":
-            return OTHER
-        case ast.BitAnd() | ast.BitOr() | ast.BitXor() | ast.LShift() | ast.RShift():
-            pass
-    return replace(type_, zero=zero) if type_.kind == "int" else type_
-
-
-def _is_one_bracket(text: str) -> bool:
-    """Whether a text is one pair of parentheses with something in them."""
-    if not text.startswith("("):
-        return False
-    depth = 0
-    for place, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if depth == 0:
-            return place == len(text) - 1
-    return False
-
-
-def _spans_lines_bare(text: str) -> bool:
-    """Whether a text has a line end outside of brackets."""
-    depth = 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        if character == "\n" and depth == 0:
-            return True
-    return False

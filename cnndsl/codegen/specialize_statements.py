@@ -6,9 +6,10 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cnndsl.codegen.specialize_expressions import Expressions, Helpers, Scope, Slot, binary_type
+from cnndsl.codegen.specialize_compose import Slot, composed
+from cnndsl.codegen.specialize_expressions import Expressions, Helpers, Scope
 from cnndsl.codegen.specialize_source import Function, dotted, is_constexpr
-from cnndsl.codegen.specialize_types import loop_type
+from cnndsl.codegen.specialize_types import binary_type, loop_type
 from cnndsl.codegen.specialize_values import CHOICE, OTHER, TUPLE, Known, Piece, Type, literal
 
 INDENT = 4
@@ -165,7 +166,7 @@ class Body:
                 if type_.kind == "literal":
                     type_ = Type("int", 32 if isinstance(piece.value, int) and abs(piece.value) < 2**31 else None, ())
                 self._assign(name, type_, scope)
-                if name in self.dropped:
+                if name in self.dropped or (piece.changed and piece.text == name):
                     return None
             case ast.Tuple(elts=names) if all(isinstance(each, ast.Name) for each in names):
                 for each in names:
@@ -211,7 +212,7 @@ class Body:
                 branch = scope.copy()
                 bounds = (self.module.offsets(current)[0], self.module.source.line_starts[head] - 1)
                 slot = Slot(current.test, test, CHOICE, (bounds[0], self.module.offsets(current.body[0])[0]))
-                header = self.expressions.compose_range(bounds, [slot])
+                header = composed(self.module, bounds, [slot])
                 block = self._nested(current.body, branch, after=head, indent=indent + INDENT)
                 if header.startswith("elif"):
                     header = header[2:]
@@ -296,7 +297,7 @@ class Body:
             del self.returned[returned:]
         bounds = (self.module.offsets(node)[0], self.module.source.line_starts[head] - 1)
         slot = Slot(node.iter, piece, TUPLE, (bounds[0], self.module.offsets(node.body[0])[0]))
-        header = self.expressions.compose_range(bounds, [slot])
+        header = composed(self.module, bounds, [slot])
         body = block.lines or [" " * (indent + INDENT) + "pass"]
         return Block([*self._header(header, node, indent), *body])
 
@@ -334,7 +335,7 @@ class Body:
         """A simple statement with the comment behind it."""
         assert node.end_lineno is not None
         bounds = self.module.offsets(node)
-        text = self.expressions.compose_range(bounds, slots)
+        text = composed(self.module, bounds, slots)
         line_end = bounds[1] + len(self.module.source.text[bounds[1] :].split("\n", 1)[0])
         behind = self.module.source.text[bounds[1] : line_end]
         if behind.strip() and not behind.lstrip().startswith("#"):

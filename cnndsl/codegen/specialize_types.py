@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cnndsl.codegen.specialize_values import INT, INT32, OTHER, Piece, Type, combined
+from cnndsl.codegen.specialize_values import INT, INT32, OTHER, Piece, Type, absorbs, combined
 
 PURE = frozenset({
     "tl.program_id", "tl.num_programs", "tl.arange", "tl.cast", "tl.where", "tl.minimum", "tl.maximum", "tl.cdiv",
@@ -77,3 +77,52 @@ def loop_type(iterated: str, bounds: Sequence[Piece]) -> Type:
         return INT
     fits = all(isinstance(b.value, int) and abs(b.value) < 2**31 for b in bounds)
     return INT32 if fits else INT
+
+
+def without_leftovers(op: ast.operator, left: Piece, right: Piece) -> Piece | None:
+    """What is left of x + 0, x - 0, x * 1, x // 1 and their like, for integers; None if nothing can go.
+
+    Floating point keeps them (-0.0 + 0 is 0.0), and so do truth values, which they make integers of.
+    """
+    runs = ("int", "pointer")
+    match op:
+        case ast.Add() | ast.Sub() if left.type.kind in runs and (_is(right, 0) or _absorbs(left, right)):
+            return left
+        case ast.Add() if right.type.kind in runs and (_is(left, 0) or _absorbs(right, left)):
+            return right
+        case ast.Mult() | ast.FloorDiv() if left.type.kind == "int" and _is(right, 1):
+            return left
+        case ast.Mult() if right.type.kind == "int" and _is(left, 1):
+            return right
+    return None
+
+
+def _absorbs(left: Piece, right: Piece) -> bool:
+    """Whether adding `right` changes nothing, not even the type."""
+    return right.pure and absorbs(left.type, right.type)
+
+
+def _is(piece: Piece, number: int) -> bool:
+    return piece.type.kind == "literal" and piece.is_known and piece.value == number
+
+
+def binary_type(op: ast.operator, left: Piece, right: Piece) -> Type:
+    """The type of `left op right`."""
+    type_ = combined(left.type, right.type)
+    zero = False
+    match op:
+        case ast.Add() | ast.Sub():
+            zero = left.type.zero and right.type.zero
+        case ast.Mult():
+            zero = left.type.zero or right.type.zero
+        case ast.Mod() if _is(right, 1):
+            zero = True
+        case ast.FloorDiv() | ast.Mod():
+            zero = left.type.zero and right.is_known
+        case ast.Div() | ast.Pow():
+            return OTHER
+        case _ if type_.kind == "pointer":
+            return OTHER
+        case ast.BitAnd() | ast.BitOr() | ast.BitXor() | ast.LShift() | ast.RShift():
+            pass
+    return replace(type_, zero=zero) if type_.kind == "int" else type_

@@ -13,6 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from cnndsl.ir import TensorType
+from cnndsl.ops.fusion import Edge, Obstacle
 
 if TYPE_CHECKING:
     import torch
@@ -112,6 +113,17 @@ class Op:
         """This operation with arguments that depend on the input (``pad=same``) made numbers."""
         return self
 
+    def apart(self, edge: Edge) -> Obstacle:
+        """Why it begins a kernel of its own and does not end that of the layer that it reads."""
+        return Obstacle("own kernel", f"{edge.reader} has a kernel of its own")
+
+    def obstacle(self, source: Op, edge: Edge) -> Obstacle | None:
+        """Why the kernel of `source`, whose result it reads, cannot compute it too; None where it can.
+
+        Activations and residual additions, which end other kernels, are not asked.
+        """
+        return self.apart(edge)
+
     def infer(self, *xs: TensorType) -> TensorType:
         """The type of the output. Raises ShapeError."""
         raise NotImplementedError
@@ -140,6 +152,10 @@ class Op:
         `weight` is cast to the network's type afterwards; every other tensor stays fp32. `folded` are the batch
         norms that this layer has taken up, in order.
         """
+        return {}
+
+    def packed_shapes(self, xs: Sequence[TensorType], *, folded: bool) -> dict[str, tuple[int, ...]]:
+        """The shapes of what `pack` makes; `folded` is whether any batch norm was taken up."""
         return {}
 
     def lower(self, site: Site) -> tuple[Launch, ...]:

@@ -8,35 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cnndsl import tiles_simple as tiles
 from cnndsl.ir import Node, TensorType
 from cnndsl.targets import Target
 from cnndsl.tiles import DType, Tiling
 
+if TYPE_CHECKING:
+    from cnndsl.ops.base import Op
+
 Constant = int | float | bool | str
 Constants = tuple[tuple[str, Constant], ...]
+
+MAX_OFFSET = 2**31 - 2**20
+"""The largest offset in 32 bits, less what a tile may reach beyond the last pixel before its mask says no."""
 
 
 @dataclass(frozen=True)
 class Operand:
     """A tensor where it lies in memory.
 
-    `strides` are of batch, row, column and channel, in values. `reach` is the number of values of one picture in
-    the buffer that it lies in, or None for a network input, whose strides are the caller's.
+    `strides` are of batch, row, column and channel, in values: numbers, but names for a network input, whose strides
+    are the caller's. `reach` is the number of values of one picture in the buffer that it lies in.
     """
 
     type: TensorType
     pointer: str
     strides: tuple[str, str, str, str]
-    reach: int | None
+    reach: int
     dense: bool
     """Whether one picture's values lie side by side in height, width, channel order."""
-
-    @property
-    def wide(self) -> str:
-        """Expression for whether its offsets need 64 bits."""
-        return f"wide_{self.pointer}" if self.reach is None else f"n * {self.reach} >= 2**31"
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,6 @@ class Launch:
     grid: tuple[str, ...]
     num_warps: int
     num_stages: int
-    wide: str
-    """Expression for INDEX64."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class Site:
     """The batch size that tiles are chosen for; every batch size runs correctly."""
     residual: Operand | None = None
     activation: tuple[str, float] = ("none", 0.0)
+    second: Op | None = None
+    """An operation that follows `node`'s within its kernel, before the activation."""
 
     @property
     def precision(self) -> str:
@@ -119,21 +121,19 @@ class Site:
             names = ("sn", "sh", "sw", "sc")[: int(count or 4)]
             arguments.extend((f"{prefix}_{s}", operand.strides[i]) for i, s in enumerate(names))
         used = [*self.xs, self.y, *((self.residual,) if self.residual is not None else ())]
-        # One launch mixes the operands of a site; 64 bits as soon as one of them needs them.
-        wide = " or ".join(dict.fromkeys(_widest(used)))
+        # Offsets are in 32 bits where those of one picture fit: larger batches run in parts, see `Plan.max_batch`.
         # The interpreter checks every sum of 32-bit integers for overflow; in 64 bits it does not, and is up to twice
         # as fast.
-        if self.target.kind == "interpreter" or any(size >= 2**31 for size in weight_sizes):
-            wide = "True"
+        sizes = (*(operand.reach for operand in used), *weight_sizes)
+        wide = self.target.kind == "interpreter" or max(sizes) > MAX_OFFSET
         return Launch(
             module,
             kernel,
             tuple(arguments),
-            (*constants.items(), ("EMULATE_BF16", self.emulate_bf16), *tiling.constants),
+            (*constants.items(), ("INDEX64", wide), ("EMULATE_BF16", self.emulate_bf16), *tiling.constants),
             tiling.grid,
             tiling.num_warps,
             tiling.num_stages,
-            wide,
         )
 
     def launch_map(
@@ -214,12 +214,3 @@ class Site:
             )
             left = self.y
         return tuple(launches)
-
-
-def _widest(operands: list[Operand]) -> list[str]:
-    inner = [o for o in operands if o.reach is not None]
-    found = [o.wide for o in operands if o.reach is None]
-    if inner:
-        found.insert(0, max(inner, key=lambda o: o.reach or 0).wide)
-    return found
-

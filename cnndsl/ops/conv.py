@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import TYPE_CHECKING, Self
 
 from cnndsl import tiles
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, ShapeError, Weight, need_map
 from cnndsl.ops.fields import Pads, arg, count, flag, pads, pair, short_pair
+from cnndsl.ops.fusion import Edge, Obstacle
 from cnndsl.ops.packing import fold
 from cnndsl.ops.window import explain_pixels, output_pixels, same_pads
 
@@ -42,6 +44,26 @@ class Conv(Op):
     dilation: tuple[int, int] = arg(short_pair(), "distance between the window's taps", default=(1, 1))
     groups: int = arg(count(), "independent groups of channels", default=1)
     bias: bool = arg(flag(), "whether a bias per filter is added", default=True)
+
+    def apart(self, edge: Edge) -> Obstacle:
+        windows = 1
+        for size, k, s, d in zip((edge.y.height, edge.y.width), self.kernel, self.stride, self.dilation, strict=True):
+            # A window's taps over one row are d apart and windows s apart: of the taps, every s / gcd(s, d)-th
+            # meets a given row.
+            windows *= min(size, -(-k // (s // gcd(s, d))))
+        if windows > 1:
+            return Obstacle(
+                "windows",
+                f"{edge.reader} reads each value of {edge.source} in {windows} windows: "
+                "fusing would compute it again for each",
+            )
+        channels = edge.x.channels // self.groups
+        if channels > 1:
+            return Obstacle(
+                "all channels",
+                f"{edge.reader} needs all {channels} channels of a pixel, which a tile of {edge.source} need not hold",
+            )
+        return Obstacle("own loop", f"{edge.reader} multiplies in a loop of its own, not in an epilogue")
 
     def resolve(self, *xs: TensorType) -> Self:
         if self.pad != "same" or not xs[0].is_map:
@@ -104,6 +126,10 @@ class Conv(Op):
         weight, bias = fold(weights["weight"], weights.get("bias"), folded)
         krsc = weight.permute(0, 2, 3, 1).contiguous()
         return {"weight": krsc} if bias is None else {"weight": krsc, "bias": bias}
+
+    def packed_shapes(self, xs: Sequence[TensorType], *, folded: bool) -> dict[str, tuple[int, ...]]:
+        krsc = (self.filters, *self.kernel, xs[0].channels // self.groups)
+        return {"weight": krsc, "bias": (self.filters,)} if self.bias or folded else {"weight": krsc}
 
     def lower(self, site: Site) -> tuple[Launch, ...]:
         assert not isinstance(self.pad, str)

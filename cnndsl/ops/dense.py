@@ -10,6 +10,7 @@ from cnndsl import tiles
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, Weight
 from cnndsl.ops.fields import arg, count, flag
+from cnndsl.ops.fusion import Edge, Obstacle
 from cnndsl.ops.packing import fold
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class Dense(Op):
 
     units: int = arg(count(), "output features")
     bias: bool = arg(flag(), "whether a bias per unit is added", default=True)
+
+    def apart(self, edge: Edge) -> Obstacle:
+        return Obstacle(
+            "whole picture", f"each unit of {edge.reader} needs all {edge.x.size:,} values of a picture"
+        )
 
     def infer(self, *xs: TensorType) -> TensorType:
         return TensorType((self.units,))
@@ -62,6 +68,10 @@ class Dense(Op):
             weight = weight.unflatten(1, (x.channels, x.height, x.width)).permute(0, 2, 3, 1).flatten(1)
         weight = weight.contiguous()
         return {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+
+    def packed_shapes(self, xs: Sequence[TensorType], *, folded: bool) -> dict[str, tuple[int, ...]]:
+        rows = (self.units, xs[0].size)
+        return {"weight": rows, "bias": (self.units,)} if self.bias or folded else {"weight": rows}
 
     def lower(self, site: Site) -> tuple[Launch, ...]:
         x = site.xs[0].type

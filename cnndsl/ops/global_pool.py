@@ -10,6 +10,7 @@ from cnndsl import tiles_simple as tiles
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, need_map
 from cnndsl.ops.fields import arg, pair
+from cnndsl.ops.fusion import Edge, Obstacle
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,11 @@ class _GlobalPool(Op):
     family = "Pooling"
     takes_activation = True
     mode: ClassVar[str]
+
+    def apart(self, edge: Edge) -> Obstacle:
+        return Obstacle(
+            "all pixels", f"{edge.reader} needs all pixels of a channel, which a tile of {edge.source} need not hold"
+        )
 
     def infer(self, *xs: TensorType) -> TensorType:
         (x,) = xs
@@ -73,6 +79,12 @@ class AdaptiveAvgPool(Op):
     takes_activation = True
 
     size: tuple[int, int] = arg(pair(), "output height x width")
+
+    def apart(self, edge: Edge) -> Obstacle:
+        return Obstacle(
+            "pixels",
+            f"{edge.reader} changes which pixels a program owns: a tile of {edge.source} need not hold whole windows",
+        )
 
     def infer(self, *xs: TensorType) -> TensorType:
         (x,) = xs

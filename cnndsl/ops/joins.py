@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, ShapeError
+from cnndsl.ops.fusion import Edge, Obstacle
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +63,9 @@ class Mul(Op):
     joins = True
     takes_activation = True
 
+    def apart(self, edge: Edge) -> Obstacle:
+        return Obstacle("arms", f"{edge.reader} needs all of its arms; kernels end in sums, not in products")
+
     def infer(self, *xs: TensorType) -> TensorType:
         widest = max(range(len(xs)), key=lambda i: xs[i].size)
         y = xs[widest]
@@ -93,6 +97,9 @@ class Concat(Op):
     family = "Joins"
     example = "concat { { conv(64, 1x1) } { maxpool(3x3, stride=1, pad=1) } }"
     joins = True
+
+    def apart(self, edge: Edge) -> Obstacle:
+        return Obstacle("in place", f"{edge.source} is a slice of {edge.reader}'s memory")
 
     def infer(self, *xs: TensorType) -> TensorType:
         first = xs[0]

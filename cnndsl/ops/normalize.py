@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from cnndsl import tiles_simple as tiles
 from cnndsl.ir import TensorType
+from cnndsl.ops import lrn_pool
 from cnndsl.ops.base import Op, Weight, need_map
 from cnndsl.ops.fields import arg, count, flag, real
+from cnndsl.ops.fusion import Edge, Obstacle
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +37,9 @@ class BatchNorm(Op):
     affine: bool = arg(flag(), "whether there is a learned weight and bias", default=True)
     momentum: float = arg(real(0.0, 1.0), "of the running statistics, in training", default=0.1)
 
+    def apart(self, edge: Edge) -> Obstacle:
+        return Obstacle("not folded", f"{edge.reader} folds only into a convolution or dense layer right before it")
+
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0]
 
@@ -56,6 +61,9 @@ class BatchNorm(Op):
     ) -> dict[str, torch.Tensor]:
         scale, shift = self.scale_shift(weights)
         return {"scale": scale, "shift": shift}
+
+    def packed_shapes(self, xs: Sequence[TensorType], *, folded: bool) -> dict[str, tuple[int, ...]]:
+        return {"scale": (xs[0].channels,), "shift": (xs[0].channels,)}
 
     def lower(self, site: Site) -> tuple[Launch, ...]:
         return (site.launch_unary(scale=site.packed("scale"), shift=site.packed("shift")),)
@@ -88,6 +96,14 @@ class LocalResponseNorm(Op):
     beta: float = arg(real(), "exponent", default=0.75)
     k: float = arg(real(), "added to the weighted squares", default=1.0)
 
+    def apart(self, edge: Edge) -> Obstacle:
+        return Obstacle(
+            "channels", f"{edge.reader} needs channels on either side, which a tile of {edge.source} need not hold"
+        )
+
+    def obstacle(self, source: Op, edge: Edge) -> Obstacle | None:
+        return lrn_pool.obstacle(source, self, edge)
+
     def infer(self, *xs: TensorType) -> TensorType:
         (x,) = xs
         need_map("lrn", x)
@@ -99,6 +115,8 @@ class LocalResponseNorm(Op):
         return f.local_response_norm(xs[0], self.size, self.alpha, self.beta, self.k)
 
     def lower(self, site: Site) -> tuple[Launch, ...]:
+        if site.second is not None:
+            return lrn_pool.lower(site, self)
         x = site.xs[0].type
         tiling = tiles.lrn(
             site.target, site.dtype, channels=x.channels, size=self.size, image=(x.height, x.width), batch=site.batch

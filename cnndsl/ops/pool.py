@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from cnndsl import tiles_simple as tiles
 from cnndsl.ir import TensorType
+from cnndsl.ops import lrn_pool
 from cnndsl.ops.base import Op, ShapeError, need_map
 from cnndsl.ops.fields import Pads, arg, flag, pads, pair, short_pair, show_pair
+from cnndsl.ops.fusion import Edge, Obstacle
 from cnndsl.ops.window import explain_pixels, output_pixels, same_pads
 
 if TYPE_CHECKING:
@@ -64,11 +66,20 @@ class _Pool(Op):
         assert not isinstance(self.pad, str)
         return explain_pixels(xs[0], self.kernel, stride=self.stride, pad=self.pad, ceil=self.ceil)
 
-    def lower(self, site: Site) -> tuple[Launch, ...]:
+    def apart(self, edge: Edge) -> Obstacle:
+        return Obstacle(
+            "pixels",
+            f"{edge.reader} changes which pixels a program owns: a tile of {edge.source} need not hold whole windows",
+        )
+
+    def obstacle(self, source: Op, edge: Edge) -> Obstacle | None:
+        return lrn_pool.obstacle(source, self, edge)
+
+    def constants(self, x: TensorType, y: TensorType) -> dict[str, Constant]:
+        """What a kernel must know of the windows."""
         assert self.stride is not None
         assert not isinstance(self.pad, str)
-        x, y = site.xs[0].type, site.y.type
-        constants: dict[str, Constant] = {
+        return {
             "C": x.channels,
             "H": x.height,
             "W": x.width,
@@ -79,8 +90,17 @@ class _Pool(Op):
             "STRIDE_H": self.stride[0],
             "STRIDE_W": self.stride[1],
             "PAD_TOP": self.pad[0],
-            "PAD_BOTTOM": self.pad[1],
             "PAD_LEFT": self.pad[2],
+        }
+
+    def lower(self, site: Site) -> tuple[Launch, ...]:
+        if site.second is not None:
+            return lrn_pool.lower(site, self)
+        assert not isinstance(self.pad, str)
+        x, y = site.xs[0].type, site.y.type
+        constants: dict[str, Constant] = {
+            **self.constants(x, y),
+            "PAD_BOTTOM": self.pad[1],
             "PAD_RIGHT": self.pad[3],
             "MODE": self.mode,
             "COUNT_PAD": getattr(self, "count_pad", False),

@@ -10,6 +10,7 @@ from cnndsl import tiles_simple as tiles
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, ShapeError, need_map
 from cnndsl.ops.fields import Pads, arg, count, pads, real
+from cnndsl.ops.fusion import Edge, Obstacle
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,9 @@ class Flatten(Op):
     name = "flatten"
     family = "Shape"
     example = "flatten"
+
+    def apart(self, edge: Edge) -> Obstacle:
+        return Obstacle("moves", f"{edge.reader} puts the values of a picture in another order: channel, row, column")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return TensorType((xs[0].size,))
@@ -48,6 +52,9 @@ class Pad(Op):
 
     size: Pads = arg(pads(), "rows and columns to add: 1, (1, 2) or (top, bottom, left, right)")
     value: float = arg(real(), "what the border holds", default=0.0)
+
+    def apart(self, edge: Edge) -> Obstacle:
+        return Obstacle("pixels", f"{edge.reader} changes which pixels a program owns: the border is new")
 
     def infer(self, *xs: TensorType) -> TensorType:
         (x,) = xs
@@ -76,6 +83,9 @@ class ChannelShuffle(Op):
     example = "channel_shuffle(2)"
 
     groups: int = arg(count(), "groups of channels to interleave")
+
+    def apart(self, edge: Edge) -> Obstacle:
+        return Obstacle("moves", f"{edge.reader} moves channels from tile to tile")
 
     def infer(self, *xs: TensorType) -> TensorType:
         (x,) = xs
@@ -138,6 +148,13 @@ class Softmax(Op):
     name = "softmax"
     family = "Normalisation"
     example = "softmax"
+
+    def apart(self, edge: Edge) -> Obstacle:
+        of = "channels of a pixel" if edge.x.is_map else "values of a picture"
+        return Obstacle(
+            "all channels",
+            f"{edge.reader} needs all {edge.x.channels:,} {of}, which a tile of {edge.source} need not hold",
+        )
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0]

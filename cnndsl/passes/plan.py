@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from cnndsl.ir import Graph, Node, TensorType
-from cnndsl.ops.binding import Launch, Operand, Site
+from cnndsl.ops.binding import MAX_OFFSET, Launch, Operand, Site
 from cnndsl.ops.joins import Concat
 from cnndsl.ops.reshape import Flatten
 from cnndsl.passes.fuse import Group, Groups
@@ -67,17 +67,29 @@ class Plan:
     steps: tuple[Step, ...]
     buffers: tuple[Buffer, ...]
     storage: Mapping[str, Storage]
-    """By node name. Inputs have none, nor has a node that is a view: see `_aliases`."""
+    """By node name. Inputs have none, nor has a node that is a view: see `views`."""
     arena: int
     """Values of one picture in the arena."""
     outputs: tuple[tuple[str, str], ...]
+
+    @property
+    def max_batch(self) -> int | None:
+        """The most pictures that one pass may take: offsets are in 32 bits. None where they are in 64.
+
+        A multiple of 16 where there are as many, so that the inputs of every pass begin at a multiple of 16 bytes.
+        """
+        if self.target.kind == "interpreter":
+            return None
+        largest = max(*(b.size for b in self.buffers), *(node.type.size for node in self.graph.inputs))
+        most = max(1, MAX_OFFSET // largest)
+        return most // 16 * 16 or most
 
 
 def plan(groups: Groups, *, target: Target, dtype: DType, batch: int = 1, keep: bool = False) -> Plan:
     """Lay the values of a fused network out in memory and lower every group to launches."""
     groups = _with_copies(groups)
     graph = groups.graph
-    aliases = _aliases(graph)
+    aliases = views(graph)
     storage, unplaced, copies = _place(groups, aliases, keep=keep)
     lifetimes = _lifetimes(groups, aliases, storage)
     buffers, arena = _pack(unplaced, lifetimes, keep=keep)
@@ -94,10 +106,10 @@ def plan(groups: Groups, *, target: Target, dtype: DType, batch: int = 1, keep: 
         xs = tuple(operand(name) for name in group.inputs)
         residual = operand(group.residual) if group.residual is not None else None
         y = operand(group.output.name)
-        site = Site(node, xs, y, target, dtype, batch, residual, group.activation)
-        reads = (*group.inputs, *((group.residual,) if group.residual is not None else ()))
+        second = group.second.op if group.second is not None else None
+        site = Site(node, xs, y, target, dtype, batch, residual, group.activation, second)
         macs = sum(n.op.macs(graph.types_of(n), n.type) for n in group.nodes if n.op is not None)
-        steps.append(Step(group, node.op.lower(site), reads, group.output.name, macs))
+        steps.append(Step(group, node.op.lower(site), group.reads, group.output.name, macs))
     assert all(group.output.name in storage or group.output.name in aliases for group in groups.groups)
     return Plan(graph, target, dtype, batch, keep, tuple(steps), buffers, storage, arena, graph.outputs)
 
@@ -116,7 +128,7 @@ class _Operands:
         root = _root(name, self.aliases)
         if root not in self.storage:
             n, h, w, c = (f"s{axis}_{variable_of(root)}" for axis in "nhwc")
-            return Operand(type_, variable_of(root), (n, h, w, c), None, dense=False)
+            return Operand(type_, variable_of(root), (n, h, w, c), type_.size, dense=False)
         return self.at(self.storage[root], type_)
 
     def at(self, place: Storage, type_: TensorType) -> Operand:
@@ -138,7 +150,7 @@ def _with_copies(groups: Groups) -> Groups:
     """Give outputs that no kernel makes a kernel: an input that is returned is copied."""
     graph = groups.graph
     inputs = {node.name for node in graph.inputs}
-    aliases = _aliases(graph)
+    aliases = views(graph)
     nodes, added, outputs = list(graph.nodes), [], []
     for output, name in graph.outputs:
         if _root(name, aliases) not in inputs:
@@ -154,7 +166,7 @@ def _with_copies(groups: Groups) -> Groups:
     return Groups(replace(graph, nodes=tuple(nodes), outputs=tuple(outputs)), (*groups.groups, *added))
 
 
-def _aliases(graph: Graph) -> dict[str, str]:
+def views(graph: Graph) -> dict[str, str]:
     """Nodes whose values lie where their input's do: a flatten of one pixel."""
     found: dict[str, str] = {}
     for node in graph.nodes:
@@ -171,10 +183,15 @@ def _root(name: str, aliases: Mapping[str, str]) -> str:
     return name
 
 
+def concat_copies(groups: Groups) -> Mapping[tuple[str, int], str]:
+    """Inputs of concats (the concat's name, the input's number) that are copied, and why; all others are in place."""
+    return _place(groups, views(groups.graph), keep=False)[2]
+
+
 def _place(
     groups: Groups, aliases: Mapping[str, str], *, keep: bool
-) -> tuple[dict[str, Storage], list[Buffer], set[tuple[str, int]]]:
-    """A place for every value that a kernel makes, and the inputs of concats that need a copy.
+) -> tuple[dict[str, Storage], list[Buffer], dict[tuple[str, int], str]]:
+    """A place for every value that a kernel makes, and the inputs of concats that need a copy, with the reason.
 
     Concats are visited from the last to the first, so that one inside another finds its own place given.
     """
@@ -183,7 +200,8 @@ def _place(
     made = {g.output.name: g.output.type for g in groups.groups if g.anchor.name not in aliases}
     storage: dict[str, Storage] = {}
     buffers: list[Buffer] = []
-    copies: set[tuple[str, int]] = set()
+    copies: dict[tuple[str, int], str] = {}
+    homes: dict[str, str] = {}
 
     def own(name: str) -> Storage:
         type_ = made[name]
@@ -199,11 +217,17 @@ def _place(
         offset = place.offset
         for number, source in enumerate(group.inputs):
             root = _root(source, aliases)
-            free = root in made and root not in outputs and root not in storage and not keep
-            if free:
-                storage[root] = Storage(place.buffer, offset, place.stride)
+            if root not in made:
+                copies[name, number] = f"{source} is an input, which lies where the caller put it"
+            elif root in outputs:
+                copies[name, number] = f"{source} is an output, which has memory of its own"
+            elif root in storage:
+                copies[name, number] = f"{source} lies in the memory of {homes[root]} already"
+            elif keep:
+                copies[name, number] = "every value is kept in memory of its own"
             else:
-                copies.add((name, number))
+                storage[root] = Storage(place.buffer, offset, place.stride)
+                homes[root] = name
             offset += graph.by_name[source].type.channels
     for name in made:
         if name not in storage:
@@ -225,10 +249,8 @@ def _lifetimes(
             spans[buffer] = (min(first, step), max(last, step))
 
     for step, group in enumerate(groups.groups):
-        for name in group.inputs:
+        for name in group.reads:
             touch(name, step)
-        if group.residual is not None:
-            touch(group.residual, step)
         touch(group.output.name, step)
     return spans
 
@@ -276,7 +298,7 @@ def _aligned(size: int) -> int:
 def _concat_copies(
     group: Group,
     operand: _Operands,
-    copies: set[tuple[str, int]],
+    copies: Mapping[tuple[str, int], str],
     *,
     target: Target,
     dtype: DType,

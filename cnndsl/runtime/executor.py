@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from cnndsl.codegen.emit import write_package
+from cnndsl.codegen.package import Package, package
+from cnndsl.codegen.store import write_package
 from cnndsl.errors import problem
 from cnndsl.files import Program, choose_network, load_path, load_text, split_network
 from cnndsl.frontend import load_program
@@ -115,7 +118,7 @@ class Network(parameters.Path):
         self.groups: Groups = fuse(self.simplified)
         self.drawn: tuple[str, ...] = ()
         self._device = device
-        self._packages: dict[tuple[int, bool], tuple[Plan, Path, ModuleType]] = {}
+        self._packages: dict[tuple[int, bool], tuple[Package, Path, ModuleType]] = {}
         self._packed: dict[str, torch.Tensor] = {}
         self._watch: parameters.Watch | None = None
 
@@ -247,11 +250,11 @@ class Network(parameters.Path):
         """The type of its inputs and outputs."""
         return TORCH_TYPES[self.compute]
 
-    def _package(self, n: int, *, keep: bool) -> tuple[Plan, Path, ModuleType]:
+    def _package(self, n: int, *, keep: bool) -> tuple[Package, Path, ModuleType]:
         batch = min(BATCHES, key=lambda b: max(b, n) / min(b, n))
         key = (batch, keep)
         if key not in self._packages:
-            made = plan(self.groups, target=self.target, dtype=self.compute, batch=batch, keep=keep)
+            made = package(plan(self.groups, target=self.target, dtype=self.compute, batch=batch, keep=keep))
             path = write_package(made)
             devices.set_up(self._device)  # the network may have come from another process
             self._packages[key] = (made, path, _import(path))
@@ -288,19 +291,27 @@ def _pack(
         if node.op is None:
             continue
         folded = [(cast(Any, bn.op), layers[bn.name]) for bn in node.folded]
-        for name, tensor in node.op.pack(graph.types_of(node), layers.get(node.name, {}), folded).items():
+        types = graph.types_of(node)
+        made = node.op.pack(types, layers.get(node.name, {}), folded)
+        expected = node.op.packed_shapes(types, folded=bool(folded))
+        assert {name: tuple(tensor.shape) for name, tensor in made.items()} == expected
+        for name, tensor in made.items():
             packed[f"{node.name}.{name}"] = tensor.to(device, dtype if name == "weight" else torch.float32)
     return packed
 
 
 def _import(path: Path) -> ModuleType:
-    """Import the ``network.py`` of a package under a name of its own."""
-    spec = importlib.util.spec_from_file_location(f"cnndsl_package_{path.parent.name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Import the ``network.py`` of a package, which is not on the path, under a name of its own."""
+    name = f"cnndsl_package_{path.parent.name}".replace(".", "_")
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            name, path.with_name("__init__.py"), submodule_search_locations=[str(path.parent)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return importlib.import_module(f"{name}.network")
 
 
 def _dtype(dtype: torch.dtype | str) -> DType:

@@ -5,12 +5,12 @@
 Networks are compiled for targets and types (all of them where CNNDSL_COMPILE_ALL is set) and called, on
 tensors without memory, with several batch sizes and layouts. Written on standard output, as JSON:
 
-    specs   the distinct kernels, as `fake_gpu.Spec`
-    runs    one entry per call: network, target, dtype, n, layout; its launches, each with the layer's name,
-            the index of its spec, the grid, and the reach of its widest tensor in elements; or an error
+    runs    one entry per call: network, target, dtype, n, layout; the package's kernels with the parameters that
+            it says they have; the launches, each with the layer's name, the kernel, what Triton specialised it for
+            (signature, attributes), the grid, and the reach of its widest tensor in elements; or an error
 
-With --replace, OLD is replaced by NEW in every generated ``network.py``, and the run's entry "replaced" is
-OLD: that is how the tests break them. Several give a walk each.
+With --replace, OLD is replaced by NEW in every generated text, and the run's entry "replaced" is OLD: that is how
+the tests break them. Several give a walk each.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -28,7 +29,7 @@ import torch
 from sample_networks import sources
 
 from cnndsl import targets
-from cnndsl.codegen import emit
+from cnndsl.codegen.package import Package
 from cnndsl.ir import Graph
 from cnndsl.runtime import parameters
 from cnndsl.runtime.executor import TORCH_TYPES, Network, choose_network, elaborate, load_source
@@ -102,10 +103,8 @@ def walk(
     return found
 
 
-def survey(
-    given: argparse.Namespace, replace: tuple[str, str] | None, specs: dict[fake_gpu.Spec, int]
-) -> Iterator[dict[str, Any]]:
-    """All runs, as the module's docstring describes them; new kernels are added to `specs`."""
+def survey(given: argparse.Namespace, replace: tuple[str, str] | None) -> Iterator[dict[str, Any]]:
+    """All runs, as the module's docstring describes them."""
     gpus = {name: fake_gpu.FakeGpu(targets.get(name)) for name in TARGETS}
     for name, graph, target, dtype in cases(everything="CNNDSL_COMPILE_ALL" in os.environ):
         if given.only not in (None, name) or given.dtype not in (None, dtype):
@@ -119,6 +118,13 @@ def survey(
                 "replaced": replace[0] if replace is not None else None, "launches": [], "error": None,
             }  # fmt: skip
             try:
+                made, _, _ = net._package(n, keep=False)
+                run |= {
+                    "max_batch": made.plan.max_batch,
+                    "planned": [kernel for of_step in made.launches for kernel, _ in of_step],
+                    "kernels": {k.name: [asdict(p) for p in k.parameters] for k in made.kernels},
+                    "inputs": [node.type.shape for node in graph.inputs],
+                }
                 launches = walk(net, inputs(graph, n, dtype=dtype, layout=layout), gpu)
             except Exception:  # noqa: BLE001 - a test looks at it
                 run["error"] = traceback.format_exc(limit=-3)
@@ -127,7 +133,9 @@ def survey(
                 tensors = [v for v in launch.arguments.values() if isinstance(v, torch.Tensor)]
                 run["launches"].append({
                     "layer": layer,
-                    "spec": specs.setdefault(launch.spec, len(specs)),
+                    "kernel": launch.spec.module.rpartition(".")[2],
+                    "signature": launch.spec.signature,
+                    "attributes": launch.spec.attributes,
                     "grid": launch.grid,
                     "reach": max(reach(x) for x in tensors),
                 })
@@ -140,14 +148,18 @@ def main() -> None:
     parser.add_argument("--dtype")
     parser.add_argument("--replace", nargs=2, action="append")
     arguments = parser.parse_args()
-    genuine = emit.network_source
-    specs: dict[fake_gpu.Spec, int] = {}
+    genuine = Package.files.func  # type: ignore[attr-defined]
     runs: list[dict[str, Any]] = []
     for replace in arguments.replace or [None]:
         if replace is not None:
-            emit.network_source = lambda plan, pair=replace: genuine(plan).replace(*pair)
-        runs.extend(survey(arguments, replace, specs))
-    json.dump({"specs": [asdict(spec) for spec in specs], "runs": runs}, sys.stdout)
+
+            def broken(made: Package, pair: tuple[str, str] = replace) -> dict[str, str]:
+                return {name: text.replace(*pair) for name, text in genuine(made).items()}
+
+            Package.files = cached_property(broken)
+            Package.files.__set_name__(Package, "files")
+        runs.extend(survey(arguments, replace))
+    json.dump({"runs": runs}, sys.stdout)
 
 
 if __name__ == "__main__":

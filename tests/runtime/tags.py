@@ -8,13 +8,15 @@ that is overwritten too early, a slice at the wrong channel or a wrong stride is
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from ast import literal_eval
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from cnndsl.codegen.emit import network_source
+from cnndsl.codegen.package import Package, package
 from cnndsl.files import choose_network, load_text
 from cnndsl.ir import Graph
 from cnndsl.ops.joins import Concat
@@ -30,11 +32,11 @@ BATCH = 2
 EMPTY = -1
 
 
-def plan_of(text: str, *, keep: bool = False) -> Plan:
+def plan_of(text: str, *, keep: bool = False, target: str = "sm_90") -> Plan:
     program = load_text(text)
     graph = elaborate(program, choose_network(program, None))
     # Through the module, so that a test can put something wrong into it.
-    return planning.plan(fuse(simplify(graph)), target=get("sm_90"), dtype="fp16", keep=keep)
+    return planning.plan(fuse(simplify(graph)), target=get(target), dtype="fp16", keep=keep)
 
 
 class Tags:
@@ -68,19 +70,27 @@ class Tags:
 class Double:
     """Stands for all kernels of a plan, launch after launch in its order."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, made: Package) -> None:
+        plan = made.plan
         self.plan = plan
         self.tags = Tags(plan.graph)
-        self.launches = iter([(step, launch) for step in plan.steps for launch in step.launches])
+        passed = [(kernel, dict(arguments)) for of_step in made.launches for kernel, arguments in of_step]
+        launches = [(step, launch) for step in plan.steps for launch in step.launches]
+        self.launches = iter([(*both, *what) for both, what in zip(launches, passed, strict=True)])
         self.waiting: list[str] = []
         self.partial: torch.Tensor | None = None
 
-    def __getitem__(self, grid: Any) -> Callable[..., None]:
-        return self.launch
+    def kernel(self, name: str) -> SimpleNamespace:
+        """What stands for a module of the package."""
+        return SimpleNamespace(launch=lambda *values: self.launch(name, values))
 
-    def launch(self, **arguments: Any) -> None:
-        step, launch = next(self.launches)
-        assert not arguments["INDEX64"]
+    def launch(self, kernel: str, values: tuple[Any, ...]) -> None:
+        step, launch, expected, passed = next(self.launches)
+        assert kernel == expected
+        assert not dict(launch.constants)["INDEX64"]
+        # What the kernel does not take, it has folded in.
+        folded = {name: literal_eval(text) for name, text in launch.arguments if name not in passed}
+        arguments = {**folded, **dict(zip(passed, values, strict=True))}
         assert arguments["n"] == BATCH
         if launch is step.launches[0]:
             self.waiting, self.partial = list(step.reads), None
@@ -152,11 +162,12 @@ class Torch:
 
 def run(plan: Plan) -> Double:
     """Run the emitted code on tags. Raises when a launch reads anything but what it should."""
-    double = Double(plan)
-    source = re.sub(r"^(import|from) .*$", "", network_source(plan), flags=re.MULTILINE)
-    source = re.sub(r"^DTYPE = .*$", "", source, flags=re.MULTILINE)
-    kernels = {launch.kernel: double for step in plan.steps for launch in step.launches}
-    space: dict[str, Any] = {**kernels, "torch": Torch(), "DTYPE": torch.int64, "cdiv": lambda a, b: -(-a // b)}
+    made = package(plan)
+    double = Double(made)
+    source = re.sub(r"^from .kernels import (\([^)]*\)|.*)$", "", made.network, flags=re.MULTILINE)
+    source = re.sub(r"^(import torch|DTYPE = .*)$", "", source, flags=re.MULTILINE)
+    kernels = {kernel.name: double.kernel(kernel.name) for kernel in made.kernels}
+    space: dict[str, Any] = {**kernels, "torch": Torch(), "DTYPE": torch.int64}
     exec(source, space)  # the very text that would be imported
     inputs = []
     for node in plan.graph.inputs:

@@ -89,7 +89,8 @@ def test_properties(device: str) -> None:
     net = compiled(device=device, dtype=torch.float16)
     assert (net.device.type, net.dtype, net.compute) == (device, torch.float16, "fp16")
     assert net.source_path.name == "network.py"
-    assert "conv2d_kernel[" in net.source_path.read_text()
+    assert "conv1.launch(" in net.source_path.read_text()
+    assert "conv2d_kernel[" in (net.source_path.parent / "kernels" / "conv1.py").read_text()
     assert [step.group.title for step in net.plan.steps] == ["conv1 + bn1 + relu1", "head.pool", "head.fc"]
 
 
@@ -152,7 +153,7 @@ def test_two_processes_write_one_package(tmp_path: Path) -> None:
     """Ten networks each, at the same time, into one folder; without torch."""
     script = """
         import sys
-        from cnndsl.codegen.emit import write_package
+        from cnndsl.codegen.store import write_package
         from cnndsl.files import choose_network, load_text
         from cnndsl.passes.elaborate import elaborate
         from cnndsl.passes.fuse import fuse

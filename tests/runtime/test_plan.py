@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from networks import Example, networks
 from tags import plan_of, run
 
-from cnndsl.codegen.emit import network_source
-from cnndsl.ops.binding import Launch
+from cnndsl.codegen.package import package
+from cnndsl.ops.binding import MAX_OFFSET, Launch
 from cnndsl.passes import plan as planning
 from cnndsl.passes.fuse import Groups
 from cnndsl.passes.plan import Plan
@@ -242,34 +242,51 @@ def test_kept_values_lie_apart() -> None:
 # --- offsets of 64 bits --------------------------------------------------------------------------
 
 
-def wide_of(plan: Plan, number: int, **names: Any) -> bool:
+def wide_of(plan: Plan, number: int) -> bool:
     """Whether a launch asks for offsets of 64 bits."""
     (launch,) = plan.steps[number].launches
-    return bool(eval(launch.wide, names))
+    return bool(dict(launch.constants)["INDEX64"])
 
 
-def test_wide_from_the_first_buffer_that_needs_it() -> None:
-    plan = plan_of("network T { input x [8x8x4] conv(16, 1) conv(2, 1) relu -> relu }")
-    last = 2**31 // (8 * 8 * 16)
-    for number in (0, 1):  # writes the large buffer, reads it
-        assert not wide_of(plan, number, n=last - 1, wide_v_x=False)
-        assert wide_of(plan, number, n=last, wide_v_x=False)
-    assert not wide_of(plan, 2, n=last, wide_v_x=False)
-    assert wide_of(plan, 0, n=1, wide_v_x=True)
+SIDE = 2**14  # of pictures whose 8 channels need 64 bits, and whose 4 do not
+
+
+def test_wide_where_one_picture_needs_it() -> None:
+    plan = plan_of(f"network T {{ input x [{SIDE}x{SIDE}x4] conv(8, 1) conv(2, 1) relu -> relu }}")
+    # Reads the input and writes the large buffer, reads it, reads small ones.
+    assert [wide_of(plan, i) for i in range(3)] == [True, True, False]
+    assert plan.max_batch == 1
 
 
 def test_a_slice_reaches_as_far_as_its_buffer() -> None:
-    plan = plan_of("network T { input x [8x8x4] conv(4, 1) concat { { conv(2, 1) } { conv(30, 1) } } relu }")
-    assert [wide_of(plan, i, n=2**31 // (8 * 8 * 32), wide_v_x=False) for i in range(4)] == [False, True, True, True]
+    plan = plan_of(f"""network T {{ input x [{SIDE}x{SIDE}x1] conv(1, 1)
+        concat {{ {{ conv(2, 1) }} {{ conv(6, 1) }} }} relu -> conv(1, 1) -> conv(1, 1) }}""")
+    assert [wide_of(plan, i) for i in range(6)] == [False, True, True, True, True, False]
 
 
 def test_residuals_are_wide_too() -> None:
-    plan = plan_of("""network T { input x [8x8x4] a: conv(8, 1) c: concat(@x) relu
-        maxpool(1) conv(8, 1) add(@a) output o { @c } conv(1, 1) }""")
+    plan = plan_of(f"""network T {{ input x [{SIDE}x{SIDE}x1] a: conv(4, 1) c: concat {{ {{}} {{ conv(4, 1) }} }} relu
+        conv(4, 1) -> conv(4, 1) -> conv(4, 1) -> add(@a) output o {{ @c }} conv(1, 1) }}""")
     (number,) = (i for i, step in enumerate(plan.steps) if step.group.residual is not None)
-    # The residual lies in a slice of 12 channels, all others in buffers of 8.
-    assert wide_of(plan, number, n=2**31 // (8 * 8 * 12) + 1)
-    assert not wide_of(plan, number, n=2**31 // (8 * 8 * 12))
+    # The residual lies in a slice of 8 channels, the other operands in buffers of 4.
+    assert wide_of(plan, number)
+    assert not wide_of(plan, number - 1)
+
+
+def test_batches_are_as_large_as_32_bits_allow() -> None:
+    plan = plan_of("network T { input x [8x8x4] conv(16, 1) conv(2, 1) }")
+    largest = 8 * 8 * 16
+    assert plan.max_batch is not None
+    assert plan.max_batch * largest <= MAX_OFFSET < (plan.max_batch + 16) * largest
+    assert plan.max_batch % 16 == 0
+    # The kernels' tiles reach beyond the last pixel before their masks end them: at most 2^17 rows of 1 value.
+    tiles = [v for step in plan.steps for launch in step.launches for k, v in launch.constants if k.startswith("BLOCK")]
+    assert 4 * max(tiles) ** 2 <= 2**31 - MAX_OFFSET
+    # The input alone can be what is largest.
+    assert plan_of("network T { input x [8x8x4] maxpool(8) }").max_batch == MAX_OFFSET // 256 // 16 * 16
+    assert plan_of("network T { input x [4096x4096x16] maxpool(8) }").max_batch == 7
+    # The interpreter's offsets are in 64 bits.
+    assert plan_of("network T { input x [8x8x4] relu }", target="interpreter").max_batch is None
 
 
 @pytest.mark.parametrize(("shape", "strides", "wide"), [
@@ -282,9 +299,36 @@ def test_residuals_are_wide_too() -> None:
 ])
 def test_wide_inputs(shape: tuple[int, ...], strides: tuple[int, ...], wide: bool) -> None:
     """The emitted function, on tensors without memory."""
-    source = network_source(plan_of("network T { input x [8x8x4] relu }"))
+    source = package(plan_of("network T { input x [8x8x4] relu }")).network
     function = re.search(r"^def is_wide.*?\n\n", source, flags=re.MULTILINE | re.DOTALL)
     assert function is not None
     space: dict[str, Any] = {}
     exec(function[0], space)
     assert space["is_wide"](torch.empty_strided(shape, strides, device="meta")) is wide
+
+
+def test_large_batches_run_in_parts() -> None:
+    """The emitted functions around `run`, on a `run` that notes what it is given."""
+    for keep in (False, True):
+        source = package(plan_of("network T { input x [8x8x4] input y [3] @x -> relu }", keep=keep)).network
+        space: dict[str, Any] = {"torch": torch}
+        functions = source[source.index("def forward"):source.index("def is_wide")]
+        seen: list[tuple[int, int]] = []
+
+        def run(inputs: Any, weights: Any, progress: Any, keep: bool = keep, seen: list[Any] = seen) -> Any:
+            seen.append(tuple(len(x) for x in inputs))
+            outputs = {"main": inputs[0] * weights}
+            return (outputs, {"relu1": inputs[1]}) if keep else outputs
+
+        space |= {"run": run, "MAX_BATCH": 4}
+        exec(functions, space)
+        x, y = torch.arange(9), torch.arange(9) + 100
+        found = space["forward"]((x, y), 2)
+        assert seen == [(4, 4), (4, 4), (1, 1)]
+        outputs = found[0] if keep else found
+        assert outputs["main"].tolist() == (2 * x).tolist()
+        if keep:
+            assert found[1]["relu1"].tolist() == y.tolist()
+        seen.clear()
+        space["forward"]((x[:4], y[:4]), 2)
+        assert seen == [(4, 4)]
