@@ -178,7 +178,7 @@ def _window_sums_8(lower, tile, upper, BELOW: tl.constexpr, ABOVE: tl.constexpr)
 @triton.jit
 def _window_sum(z, AT: tl.constexpr, BELOW: tl.constexpr, ABOVE: tl.constexpr):
     total = z[AT - BELOW]
-    for j in tl.static_range(AT - BELOW + 1, AT + ABOVE + 1):
+    for j in tl.static_range(AT - (BELOW - 1), AT + (ABOVE + 1)):
         total += z[j]
     return total
 
