@@ -106,6 +106,16 @@ class Graph:
         return {node.name: node for node in self.nodes}
 
     @cached_property
+    def position(self) -> dict[str, int]:
+        """The number of each node in computing order."""
+        return {node.name: number for number, node in enumerate(self.nodes)}
+
+    @cached_property
+    def returned(self) -> frozenset[str]:
+        """The nodes that are outputs."""
+        return frozenset(name for _, name in self.outputs)
+
+    @cached_property
     def users(self) -> dict[str, tuple[Node, ...]]:
         """For each node, the nodes that read it."""
         users: dict[str, list[Node]] = {node.name: [] for node in self.nodes}

@@ -165,7 +165,7 @@ def flatten(target: Target, *, channels: int, image: tuple[int, int]) -> Tiling:
 
 
 def _vector(target: Target, dtype: DType, size: int) -> int:
-    """One thread's group of channels: 16 bytes, but 8 channels where windows up to 17 channels then fit the registers."""
+    """One thread's group of channels: 16 bytes, but 8 where windows of up to 17 channels then fit the registers."""
     return 4 if size // 2 <= 4 and (target.kind == "interpreter" or _bytes(dtype) == 4) else 8
 
 

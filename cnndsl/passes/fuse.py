@@ -1,16 +1,21 @@
 """Graph to groups: which layers one kernel computes together.
 
-A group is an anchor and its epilogue: an optional residual addition, then an optional activation, both applied to
-the anchor's fp32 tile before it is rounded and stored. Which operations can be what, they declare themselves.
+A group is an anchor and what its kernel computes behind it: a second layer (the pool of an LRN, or the LRN of a pool),
+or a residual addition; then an activation. All of it stays in registers, in fp32. Which operations can be what, they
+declare themselves.
+
+`obstacle` is the only judge: `fuse` asks it what to fuse, and `boundaries` asks it again to say why the rest was not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnndsl.ir import Graph, Node
+from cnndsl.ops.fusion import Edge, Obstacle
 from cnndsl.ops.joins import Add
 from cnndsl.ops.reshape import Flatten
+from cnndsl.tiles import DType
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class Group:
     inputs: tuple[str, ...]
     residual: str | None = None
     activation: tuple[str, float] = ("none", 0.0)
+    second: Node | None = None
+    """The layer that shares the anchor's loop, where there is one; `nodes[1]`."""
 
     @property
     def anchor(self) -> Node:
@@ -37,6 +44,11 @@ class Group:
         """The names of all its layers: ``conv1 + relu1``."""
         return " + ".join(name for node in self.nodes for name in (node.name, *(f.name for f in node.folded)))
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What the kernel reads, once for each time that it does."""
+        return (*self.inputs, *((self.residual,) if self.residual is not None else ()))
+
 
 @dataclass(frozen=True)
 class Groups:
@@ -48,38 +60,95 @@ class Groups:
 
 def fuse(graph: Graph) -> Groups:
     """Form the groups of a simplified graph."""
-    outputs = {name for _, name in graph.outputs}
-    position = {node.name: i for i, node in enumerate(graph.nodes)}
     absorbed: set[str] = set()
     groups: list[Group] = []
-
-    def only_reader(node: Node) -> Node | None:
-        users = graph.users[node.name]
-        return users[0] if len(users) == 1 and node.name not in outputs else None
-
     for node in graph.nodes:
         if node.op is None or node.name in absorbed:
             continue
-        nodes: list[Node] = [node]
-        residual: str | None = None
-        activation = node.op.activation or ("none", 0.0)
-        reader = only_reader(node)
-        if node.op.takes_residual and reader is not None and isinstance(reader.op, Add) and len(reader.inputs) == 2:
-            other = next(i for i in reader.inputs if i != node.name)
-            # The other summand must be there when this kernel starts: of two arms, the later one adds. And its
-            # channels must lie side by side, which a caller's tensor does not promise.
-            if position[other] < position[node.name] and not _lies_in_input(graph, other):
-                nodes.append(reader)
-                residual = other
-                reader = only_reader(reader)
-        if node.op.takes_activation and reader is not None and reader.op is not None:
-            follows = reader.op.activation
-            if follows is not None:
-                nodes.append(reader)
-                activation = follows
-        absorbed.update(n.name for n in nodes)
-        groups.append(Group(tuple(nodes), node.inputs, residual, activation))
+        group = Group((node,), node.inputs, activation=node.op.activation or ("none", 0.0))
+        while (readers := graph.users[group.output.name]) and obstacle(graph, group, readers[0]) is None:
+            group = _extended(group, readers[0])
+            absorbed.add(group.output.name)
+        groups.append(group)
     return Groups(graph, tuple(groups))
+
+
+def _extended(group: Group, reader: Node) -> Group:
+    """The group with a layer more, to which there is no obstacle."""
+    assert reader.op is not None
+    nodes = (*group.nodes, reader)
+    if reader.op.activation is not None:
+        return replace(group, nodes=nodes, activation=reader.op.activation)
+    if isinstance(reader.op, Add):
+        (residual,) = (name for name in reader.inputs if name != group.output.name)
+        return replace(group, nodes=nodes, residual=residual)
+    return replace(group, nodes=nodes, second=reader)
+
+
+def obstacle(graph: Graph, group: Group, reader: Node) -> Obstacle | None:
+    """Why a layer that reads a group's result is not computed by the group's kernel; None where it is to be."""
+    name = group.output.name
+    if name in graph.returned:
+        return Obstacle("output", f"{name} is an output of the network")
+    readers = [node.name for node in graph.users[name]]
+    match list(dict.fromkeys(readers)):
+        case [_] if len(readers) > 1:
+            return Obstacle("readers", f"{reader.name} reads {name} {len(readers)} times")
+        case [_, _, *_] as found:
+            return Obstacle("readers", f"{name} has {len(found)} readers: {_listed(found)}")
+    assert reader.op is not None
+    if reader.op.activation is not None:
+        return _activation(group)
+    if isinstance(reader.op, Add):
+        return _sum(graph, group, reader)
+    return _second(graph, group, reader)
+
+
+def _activation(group: Group) -> Obstacle | None:
+    op = (group.second or group.anchor).op
+    assert op is not None
+    name = group.output.name
+    if group.activation[0] != "none":
+        return Obstacle("activation", f"{name} is the activation of its kernel, which has one and no more")
+    if not op.takes_activation:
+        return Obstacle("no epilogue", f"{name} is a {op.name}, which has no epilogue")
+    return None
+
+
+def _sum(graph: Graph, group: Group, reader: Node) -> Obstacle | None:
+    anchor, name = group.anchor, group.output.name
+    assert anchor.op is not None
+    if group.activation[0] != "none":
+        return Obstacle("order", f"{name} is an activation, and kernels add before they activate")
+    if group.residual is not None:
+        return Obstacle("no residual", f"the kernel of {name} adds {group.residual} already, and no more")
+    if not anchor.op.takes_residual or group.second is not None:
+        reason = f"{reader.name} needs all of its arms; only kernels of convolutions and dense layers add one"
+        return Obstacle("no residual", reason)
+    if len(reader.inputs) != 2:
+        return Obstacle("arms", f"{reader.name} has {len(reader.inputs)} arms, and a kernel adds one tensor")
+    other = next(i for i in reader.inputs if i != name)
+    # The other summand must be there when this kernel starts: of two arms, the later one adds. And its channels must
+    # lie side by side, which a caller's tensor does not promise.
+    if graph.position[other] >= graph.position[anchor.name]:
+        return Obstacle("arms", f"{reader.name} needs both of its arms, and {other} comes later")
+    if _lies_in_input(graph, other):
+        return Obstacle("input", f"{reader.name} adds {other}, which lies in memory as the caller likes")
+    return None
+
+
+def _second(graph: Graph, group: Group, reader: Node) -> Obstacle | None:
+    """A layer that may share the anchor's loop."""
+    assert reader.op is not None
+    source = group.second or group.anchor
+    assert source.op is not None
+    name, before = group.output.name, graph.types_of(source)[0]
+    found = reader.op.obstacle(source.op, Edge(name, reader.name, before, group.output.type, reader.type))
+    if found is not None or len(group.nodes) == 1:
+        return found
+    if group.second is not None:
+        return Obstacle("taken", f"{group.anchor.name} and {source.name} share a kernel already, which takes no third")
+    return Obstacle("between", f"{name} comes between {source.name} and {reader.name}, whose kernel activates last")
 
 
 def _lies_in_input(graph: Graph, name: str) -> bool:
@@ -90,12 +159,17 @@ def _lies_in_input(graph: Graph, name: str) -> bool:
     return node.op is None
 
 
-def show(groups: Groups) -> str:
-    """The groups as text, one a line."""
-    lines = [f"groups {groups.graph.name}: {len(groups.groups)} kernels for {len(groups.graph.nodes)} layers"]
-    width = max((len(g.title) for g in groups.groups), default=0)
-    for g in groups.groups:
-        ops = " -> ".join(str(n.op) for n in g.nodes)
-        reads = ", ".join((*g.inputs, *((f"+{g.residual}",) if g.residual is not None else ())))
-        lines.append(f"  {g.title:<{width}} = {ops} <- {reads}  {g.output.type}")
-    return "\n".join(lines)
+def _listed(names: list[str], most: int = 4) -> str:
+    shown = names if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} others"]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def show(groups: Groups, *, graph: Graph | None = None, dtype: DType = "fp32", batch: int = 1) -> str:
+    """The groups as text: every kernel, where its result goes and why it goes through memory, and what is free.
+
+    `graph` is the network as it was written; with it, layers that need nothing are listed too. `groups` may be some
+    of a network's groups: then only they are shown. Bytes are those of `batch` pictures in `dtype`.
+    """
+    from cnndsl.passes import group_text
+
+    return group_text.show(groups, graph=graph, dtype=dtype, batch=batch)

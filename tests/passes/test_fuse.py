@@ -51,12 +51,56 @@ from cnndsl.targets import get
     ("a: conv(2, 1) p: add(@a)", ["a", "p"]),
     ("i: conv(2, 1) add { { a: conv(2, 1) } {} {} }", ["i", "a", "add1"]),
     ("i: conv(2, 1) mul { { a: conv(2, 1) } {} } r: relu", ["i", "a", "mul1 + r"]),
+    # An LRN and a maximum, in both orders; three in a row are two and one.
+    ("l: lrn p: maxpool(3, stride=2)", ["l + p"]),
+    ("p: maxpool(3, stride=2) l: lrn", ["p + l"]),
+    ("l: lrn p: maxpool(3, stride=2) r: relu", ["l + p + r"]),
+    ("a: conv(2, 1) r: relu l: lrn p: maxpool(2) s: silu t: tanh", ["a + r", "l + p + s", "t"]),
+    ("p: maxpool(2) l: lrn q: maxpool(2)", ["p + l", "q"]),
+    ("l: lrn p: maxpool(2) m: lrn", ["l + p", "m"]),
+    ("l: lrn m: lrn p: maxpool(2)", ["l", "m + p"]),
+    # The activation comes last; others may want what lies between.
+    ("l: lrn r: relu p: maxpool(2)", ["l + r", "p"]),
+    ("p: maxpool(2) r: relu l: lrn", ["p + r", "l"]),
+    ("l: lrn output o {} p: maxpool(2)", ["l", "p"]),
+    ("p: maxpool(2) l: lrn c: concat(@p)", ["p", "l", "c"]),
+    # An average; a window over too many channels; windows that overlap too often, but not where there is only one.
+    ("l: lrn p: avgpool(2)", ["l", "p"]),
+    ("p: avgpool(2) l: lrn", ["p", "l"]),
+    ("l: lrn(17) p: maxpool(2)", ["l + p"]),
+    ("l: lrn(18) p: maxpool(2)", ["l", "p"]),
+    ("p: maxpool(2) l: lrn(18)", ["p", "l"]),
+    ("l: lrn p: maxpool(3, stride=1, pad=1)", ["l", "p"]),
+    ("p: maxpool(3, stride=1, pad=1) l: lrn", ["p", "l"]),
+    ("l: lrn p: maxpool(4, stride=1)", ["l + p"]),
     # A caller's tensor lies as the caller likes; kernels add what lies channel by channel.
     ("a: conv(3, 1) add(@x) r: relu", ["a", "add1 + r"]),
     ("add { { a: conv(3, 1) } { dropout } } r: relu", ["a", "add1 + r"]),
 ])
 def test_groups(body: str, kernels: list[str]) -> None:
     assert titles(f"input x [4x4x3] {body}") == kernels
+
+
+@pytest.mark.parametrize(("side", "window", "fused"), [
+    (56, "3x3, stride=2", True),  # 2.25
+    (56, "3x3, stride=2, pad=1", True),
+    (5, "3x3, stride=2, pad=1", True),  # 9 windows over 25 pixels: 3.24, but 2.25 without the border
+    (56, "2x2, stride=1", False),  # 3.9
+    (56, "4x4, stride=2", False),  # 3.7
+    (56, "5x5, stride=3", True),  # 2.8
+    (8, "8x8", True),
+    (9, "9x9", False),  # 81 pixels, one after the other
+    (56, "3x3, stride=(1, 3)", True),  # 2.9
+])
+@pytest.mark.parametrize("order", [("lrn", "maxpool"), ("maxpool", "lrn")])
+def test_when_pooling_shares_a_kernel_with_lrn(side: int, window: str, fused: bool, order: tuple[str, str]) -> None:
+    """Not where windows overlap so often that computing a value again costs more than memory."""
+    body = " ".join(f"{name}({window})" if name == "maxpool" else name for name in order)
+    (group, *rest) = groups_of(f"input x [{side}x{side}x8] {body}").groups
+    assert (rest == []) == fused
+    assert (group.second is not None) == fused
+    (launch, *_) = launches(plan_of(f"input x [{side}x{side}x8] {body}"))
+    assert (launch == "lrn_pool_kernel") == fused
 
 
 def test_a_flat_view_of_an_input_is_no_residual() -> None:
@@ -82,8 +126,8 @@ def test_every_layer_is_in_one_group_and_in_order(network: Example) -> None:
 
 
 @pytest.mark.parametrize(("name", "kernels"), [
-    ("alexnet", 13),  # 5 convolutions, 3 dense layers, 3 poolings, 2 LRNs
-    ("alexnet_paper", 13),
+    ("alexnet", 11),  # 5 convolutions, 3 dense layers, 2 poolings with their LRNs, another pooling
+    ("alexnet_paper", 11),
     ("alexnet_torchvision", 11),  # no LRN, and its adaptive pooling is the identity at 224
     ("lenet5", 7),
     ("vgg11", 16),

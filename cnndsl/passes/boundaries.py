@@ -1,0 +1,245 @@
+"""What travels between kernels, and why: the values that fusion left in memory, and the layers that cost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cnndsl.ir import Graph, Node, TensorType
+from cnndsl.ops.fusion import Obstacle
+from cnndsl.ops.joins import Concat
+from cnndsl.passes import simplify
+from cnndsl.passes.fuse import Group, Groups, obstacle
+from cnndsl.passes.plan import concat_copies, views
+from cnndsl.tiles import DType
+
+ITEM = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
+"""Bytes of one value."""
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """A tensor on its way through memory, from the kernel that stores it to one that loads it.
+
+    producer  the group that makes it; None for an input of the network.
+    consumer  the group that reads it; None where it is returned, as the output `output`.
+    tensor    its node, and `type` its shape.
+    kind      one or two words that stay the same, of `reason`.
+    reason    a sentence: why these two are two kernels, or why nothing has to move here.
+    read      values of one picture that the consumer loads.
+    written   values of one picture that are stored for it. A tensor is stored once however many read it: its first
+              boundary counts that, and the others count 0.
+    """
+
+    producer: Group | None
+    consumer: Group | None
+    tensor: str
+    type: TensorType
+    kind: str
+    reason: str
+    read: int
+    written: int
+    output: str | None = None
+
+    @property
+    def values(self) -> int:
+        """Values of the tensor in one picture."""
+        return self.type.size
+
+    @property
+    def cost(self) -> int:
+        """Values of one picture that are stored and loaded here."""
+        return self.read + self.written
+
+    def bytes(self, dtype: DType, batch: int = 1) -> int:
+        """What `cost` is in bytes for `batch` pictures. Some of it may stay in a GPU's cache."""
+        return self.cost * ITEM[dtype] * batch
+
+
+@dataclass(frozen=True)
+class FreeLayer:
+    """A layer for which nothing is launched, one or two words for the cause, and a sentence."""
+
+    node: Node
+    kind: str
+    reason: str
+
+
+def boundaries(groups: Groups) -> tuple[Boundary, ...]:
+    """Every tensor between two groups of a fused network, from its inputs and to its outputs, in computing order.
+
+    A kernel that reads one tensor twice has one boundary for it.
+    """
+    return tuple(_Finder(groups).all())
+
+
+def launches_of(groups: Groups) -> tuple[int, ...]:
+    """How many kernels each group launches: none for a view, one for each arm of a concat that is copied."""
+    return tuple(map(_Finder(groups).launches, groups.groups))
+
+
+class _Finder:
+    """Finds the boundaries of a network."""
+
+    def __init__(self, groups: Groups) -> None:
+        self.groups, self.graph = groups.groups, groups.graph
+        self.views = views(groups.graph)
+        self.copies = concat_copies(groups)
+        self.consumers: dict[str, list[Group]] = {}
+        for group in groups.groups:
+            for name in dict.fromkeys(group.reads):
+                self.consumers.setdefault(name, []).append(group)
+
+    def all(self) -> Iterator[Boundary]:
+        """All boundaries."""
+        for node in self.graph.inputs:
+            yield from self.of(None, node)
+        for group in self.groups:
+            yield from self.of(group, group.output)
+
+    def of(self, producer: Group | None, node: Node) -> Iterator[Boundary]:
+        """The boundaries at which the result of one group, or an input, is read."""
+        stored = self.stored(producer)
+        for consumer in self.consumers.get(node.name, ()):
+            found = self.between(producer, consumer, node)
+            read = self.read(consumer, node)
+            yield Boundary(producer, consumer, node.name, node.type, found.kind, found.reason, read, stored)
+            stored = 0
+        for output, name in self.graph.outputs:
+            if name == node.name:
+                yield self.returned(producer, node, output=output, stored=stored)
+                stored = 0
+        if producer is not None and (partial := self.partial(producer)):
+            arms = len(producer.inputs)
+            reason = f"{node.name} has {arms} arms and joins two at a time: partial results go through memory"
+            yield Boundary(producer, producer, node.name, node.type, "partial results", reason, partial, partial)
+
+    def stored(self, group: Group | None) -> int:
+        """Values that a group stores: none for an input or a view, and the copied arms of a concat."""
+        if group is None or group.output.name in self.views:
+            return 0
+        if isinstance(group.anchor.op, Concat):
+            return sum(
+                self.graph.by_name[name].type.size
+                for number, name in enumerate(group.inputs)
+                if (group.anchor.name, number) in self.copies
+            )
+        return group.output.type.size
+
+    def read(self, consumer: Group, node: Node) -> int:
+        """Values of a tensor that a group loads."""
+        if consumer.anchor.name in self.views:
+            return 0
+        if isinstance(consumer.anchor.op, Concat):
+            numbers = [i for i, name in enumerate(consumer.inputs) if name == node.name]
+            return node.type.size * sum((consumer.anchor.name, i) in self.copies for i in numbers)
+        return node.type.size * consumer.reads.count(node.name)
+
+    def launches(self, group: Group) -> int:
+        """How many kernels a group launches."""
+        if group.anchor.name in self.views:
+            return 0
+        if isinstance(group.anchor.op, Concat):
+            return sum((group.anchor.name, i) in self.copies for i in range(len(group.inputs)))
+        # Joins take two operands at a time.
+        return max(1, len(group.inputs) - 1)
+
+    def partial(self, group: Group) -> int:
+        """Values of partial results that a join of more than two arms stores, and loads again."""
+        if isinstance(group.anchor.op, Concat):
+            return 0
+        return max(0, self.launches(group) - 1) * group.output.type.size
+
+    def between(self, producer: Group | None, consumer: Group, node: Node) -> Obstacle:
+        """Why two groups are two."""
+        reader = consumer.anchor
+        if reader.name in self.views:
+            return Obstacle("view", f"{reader.name} is {node.name} as it lies: nothing moves")
+        if isinstance(reader.op, Concat):
+            return self.into_concat(consumer, node)
+        if producer is None:
+            return Obstacle("input", f"{node.name} is an input of the network")
+        reader = next(n for n in consumer.nodes if node.name in n.inputs)
+        found = obstacle(self.graph, producer, reader)
+        assert found is not None, f"{producer.title} and {consumer.title} should be one"
+        return found
+
+    def into_concat(self, concat: Group, node: Node) -> Obstacle:
+        """Whether an arm is written where it belongs, or why it is copied there."""
+        name = concat.anchor.name
+        reasons = [self.copies.get((name, i)) for i, arm in enumerate(concat.inputs) if arm == node.name]
+        copied = [reason for reason in reasons if reason is not None]
+        if copied:
+            return Obstacle("copied", f"{copied[0]}: {name} copies it")
+        return Obstacle("in place", f"{node.name} is written where it lies in {name}: nothing is copied")
+
+    def returned(self, producer: Group | None, node: Node, *, output: str, stored: int) -> Boundary:
+        """A value that the caller gets."""
+        if self.from_caller(node.name):
+            size, reason = node.type.size, f"{node.name} is the caller's own tensor: a copy is returned"
+            return Boundary(producer, None, node.name, node.type, "copied", reason, size, size, output)
+        reason = f"{node.name} is an output of the network"
+        return Boundary(producer, None, node.name, node.type, "output", reason, 0, stored, output)
+
+    def from_caller(self, name: str) -> bool:
+        """Whether a value is an input, or a view of one."""
+        while name in self.views:
+            name = self.views[name]
+        return self.graph.by_name[name].op is None
+
+
+# --- what costs nothing ------------------------------------------------------------------------------------
+
+
+_REMOVED: dict[Callable[[Graph], Graph], Obstacle] = {
+    simplify.drop_transparent: Obstacle("nothing to do", "does nothing at inference"),
+    simplify.fold_batchnorm: Obstacle("folded", "its scale and shift are part of the weights of {owner}"),
+    simplify.free_flatten: Obstacle("weights", "the dense layers behind it order their weights as the map lies"),
+    simplify.drop_unused: Obstacle("unused", "no output depends on it"),
+}
+"""The rewrites that remove layers, and why."""
+
+
+def free_layers(graph: Graph, groups: Groups) -> tuple[FreeLayer, ...]:
+    """The layers of a network, as it was written, for which nothing is launched, in its order.
+
+    Every rewrite of `simplify` is made again, to see which layers it removes.
+    """
+    found: dict[str, Obstacle] = {}
+    before = graph
+    for rewrite in simplify.PASSES:
+        after = rewrite(before)
+        owners = {folded.name: node.name for node in after.nodes for folded in node.folded}
+        for node in before.nodes:
+            if node.name not in after.by_name:
+                why = _REMOVED[rewrite]
+                reason = why.reason.format(owner=owners.get(node.name))
+                if rewrite is simplify.drop_transparent and node.op is not None and not node.op.transparent:
+                    reason = f"its input is {node.type} already"
+                found[node.name] = Obstacle(why.kind, reason)
+        before = after
+    for group, launches in zip(groups.groups, launches_of(groups), strict=True):
+        if not launches and isinstance(group.anchor.op, Concat):
+            found[group.anchor.name] = Obstacle("in place", "its arms are written side by side where it lies")
+        elif not launches:
+            reason = f"{group.inputs[0]} is one pixel: its values are a vector as they lie"
+            found[group.anchor.name] = Obstacle("view", reason)
+    return tuple(
+        FreeLayer(node, found[node.name].kind, found[node.name].reason) for node in graph.nodes if node.name in found
+    )
+
+
+def values_moved(groups: Groups) -> int:
+    """Values of one picture that all kernels load and store: the cost of all boundaries."""
+    finder = _Finder(groups)
+    loaded = sum(
+        finder.read(group, groups.graph.by_name[name]) for group in groups.groups for name in dict.fromkeys(group.reads)
+    )
+    stored = sum(finder.stored(group) + 2 * finder.partial(group) for group in groups.groups)
+    returned = [groups.graph.by_name[name] for _, name in groups.graph.outputs]
+    return loaded + stored + sum(2 * node.type.size for node in returned if finder.from_caller(node.name))
+
+
+def unfused(graph: Graph) -> Groups:
+    """Every layer of a simplified graph as a group of its own, to compare with."""
+    return Groups(graph, tuple(Group((node,), node.inputs) for node in graph.nodes if node.op is not None))

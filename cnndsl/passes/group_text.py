@@ -1,0 +1,168 @@
+"""The groups of a network as text: every kernel, what goes through memory between them and why, and the totals."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, groupby
+
+from cnndsl.ir import Graph
+from cnndsl.passes.boundaries import (
+    ITEM,
+    Boundary,
+    boundaries,
+    free_layers,
+    launches_of,
+    unfused,
+    values_moved,
+)
+from cnndsl.passes.fuse import Group, Groups, fuse
+from cnndsl.tiles import DType
+
+WIDTH = 100
+"""Characters of a line."""
+
+
+def show(groups: Groups, *, graph: Graph | None, dtype: DType, batch: int) -> str:
+    """See `fuse.show`."""
+    whole = fuse(groups.graph)
+    shown = {group.output.name for group in groups.groups}
+    text = _Text(whole, boundaries(whole), dtype=dtype, batch=batch)
+    all_shown = len(shown) == len(whole.groups)
+    layers = sum(node.op is not None for node in (graph or groups.graph).nodes)
+    pictures = "one picture" if batch == 1 else f"{batch} pictures"
+    launches = launches_of(whole)
+    kernels = sum(launches) + sum(b.kind == "copied" and b.consumer is None for b in text.found)
+    made = f"{_counted(layers, 'layer')} in {_counted(kernels, 'kernel')}"
+    lines = [f"{groups.graph.name}: {made}, {dtype}, {pictures}"]
+    if all_shown:
+        lines += text.inputs()
+    for group, before, count in zip(whole.groups, accumulate(launches, initial=0), launches, strict=False):
+        if group.output.name in shown:
+            numbers = {0: "-", 1: f"{before + 1}"}.get(count, f"{before + 1}-{before + count}")
+            lines += text.group(group, numbers)
+    if all_shown:
+        if graph is not None:
+            lines += _free(graph, whole)
+        lines += text.totals()
+    return "\n".join(line.rstrip() for line in lines)
+
+
+class _Text:
+    """Writes the parts."""
+
+    def __init__(self, groups: Groups, found: tuple[Boundary, ...], *, dtype: DType, batch: int) -> None:
+        self.groups, self.graph, self.found, self.dtype, self.batch = groups, groups.graph, found, dtype, batch
+        self.leaving: dict[str, list[Boundary]] = {}
+        for boundary in found:
+            self.leaving.setdefault(boundary.tensor, []).append(boundary)
+
+    def inputs(self) -> Iterator[str]:
+        """The inputs and where they go."""
+        for node in self.graph.inputs:
+            yield from ("", f"    {node.name}  input {node.type}", *self.boundaries(self.leaving.get(node.name, ())))
+
+    def group(self, group: Group, numbers: str) -> Iterator[str]:
+        """A kernel, what it costs, and where its result goes."""
+        yield ""
+        lines = [span.line for node in group.nodes for span in node.spans]
+        first, last = min(lines), max(lines)
+        where = f"line {first}" if first == last else f"lines {first}-{last}"
+        yield from _sides(f"{numbers:>3} {group.title}", where, hanging=4)
+        ops = " -> ".join(str(node.op) for node in group.nodes)
+        reads = ", ".join(str(self.graph.by_name[name].type) for name in group.reads)
+        yield from _wrapped(f"{ops}: {reads} -> {group.output.type}", indent=4)
+        arriving = sum(b.read for b in self.found if b.consumer is group)
+        stored = sum(b.written for b in self.found if b.producer is group)
+        macs = sum(n.op.macs(self.graph.types_of(n), n.type) for n in group.nodes if n.op is not None)
+        parts = [f"{_scaled(macs * self.batch, 1000, ('', 'K', 'M', 'G', 'T', 'P'))} MACs"] if macs else []
+        weights = self.weights(group)
+        parts += [f"weights {_bytes(weights)}"] if weights else []
+        parts += [f"reads {self.bytes(arriving)}, writes {self.bytes(stored)}"] if numbers != "-" else ["no kernel"]
+        yield "    " + ", ".join(parts)
+        yield from self.boundaries(self.leaving.get(group.output.name, ()))
+
+    def boundaries(self, found: Iterable[Boundary]) -> Iterator[str]:
+        """Lines for what leaves a group."""
+        for reason, together in groupby(found, key=lambda b: b.reason):
+            for b in together:
+                to = f"output {b.output}" if b.consumer is None else b.consumer.title
+                yield from _sides(f"    -> {to}", self.bytes(b.cost) if b.cost else "free", hanging=7)
+            yield from _wrapped(reason, indent=7)
+
+    def totals(self) -> Iterator[str]:
+        """What is moved, against the least that could be."""
+        passed = {b.tensor for b in self.found if b.producer is None}
+        returned = {b.tensor for b in self.found if b.consumer is None}
+        least = sum(self.graph.by_name[name].type.size for names in (passed, returned) for name in names)
+        moved = sum(b.cost for b in self.found)
+        assert moved == values_moved(self.groups)
+        inside = sum(b.cost for b in self.found if b.producer is not None and b.consumer is not None)
+        weights = sum(self.weights(group) for group in self.groups.groups)
+        apart = values_moved(unfused(self.graph))
+        once = f"{self.bytes(least, weights)} at the least: inputs, outputs and weights once"
+        rows = [
+            ("between kernels", self.bytes(inside), "stored once, loaded by every kernel that reads it"),
+            ("inputs, outputs", self.bytes(moved - inside), "loaded by every kernel that reads them, stored once"),
+            ("weights", _bytes(weights), "" if self.batch == 1 else "loaded once for all pictures"),
+            ("all", self.bytes(moved, weights), once),
+            ("unfused", self.bytes(apart, weights), "if each of these layers had a kernel of its own"),
+        ]
+        yield from ("", "moved")
+        yield from (f"    {name:<16}{size:>10}  {note}" for name, size, note in rows)
+
+    def weights(self, group: Group) -> int:
+        """Bytes of a group's packed weights: filters in the network's type, the rest in fp32."""
+        total = 0
+        for node in group.nodes:
+            assert node.op is not None
+            shapes = node.op.packed_shapes(self.graph.types_of(node), folded=bool(node.folded))
+            for name, shape in shapes.items():
+                size = ITEM[self.dtype] if name == "weight" else 4
+                for n in shape:
+                    size *= n
+                total += size
+        return total
+
+
+    def bytes(self, values: int, more: int = 0) -> str:
+        """A number of values of each picture in bytes, and `more` bytes."""
+        return _bytes(values * self.batch * ITEM[self.dtype] + more)
+
+
+def _free(graph: Graph, groups: Groups) -> Iterator[str]:
+    found = free_layers(graph, groups)
+    if found:
+        yield from ("", "free")
+        width = max(len(free.node.name) for free in found)
+        for free in found:
+            yield from _wrapped(f"{free.node.name:<{width}}  {free.reason}", indent=4, hanging=6 + width)
+
+
+def _sides(left: str, right: str, *, hanging: int) -> list[str]:
+    """One text at the left, wrapped where it is long, and another at the right end of its last line."""
+    lines = textwrap.wrap(left, WIDTH - len(right) - 2, subsequent_indent=" " * hanging, break_on_hyphens=False)
+    return [*lines[:-1], f"{lines[-1]:<{WIDTH - len(right)}}{right}"]
+
+
+def _wrapped(text: str, *, indent: int, hanging: int | None = None) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (hanging or indent),
+        break_on_hyphens=False,
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _bytes(count: int) -> str:
+    return _scaled(count, 1024, (" B", " KiB", " MiB", " GiB", " TiB", " PiB"))
+
+
+def _scaled(number: int, step: int, units: tuple[str, ...]) -> str:
+    """A number with a unit: 12, 1.5K; 999.96K is 1.0M."""
+    value, left = float(number), list(units)
+    while value >= step - 0.05 and len(left) > 1:
+        value, left = value / step, left[1:]
+    return f"{number}{left[0]}" if len(left) == len(units) else f"{value:.1f}{left[0]}"
