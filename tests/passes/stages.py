@@ -15,10 +15,15 @@ from cnndsl.targets import get
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+def written(text: str) -> Graph:
+    """The graph of a whole text, before any rewrite."""
+    program = load_text(text)
+    return elaborate(program, choose_network(program, None))
+
+
 def graph_of(body: str) -> Graph:
     """The graph of a network's body, before any rewrite."""
-    program = load_text(f"network T {{ {body} }}")
-    return elaborate(program, choose_network(program, None))
+    return written(f"network T {{ {body} }}")
 
 
 def simplified(body: str) -> dict[str, str]:
