@@ -14,6 +14,7 @@ Examples:
   cnndsl summary examples/vgg16.cnn          layers, shapes, parameters, MACs, memory
   cnndsl run examples/alexnet.cnn cat.png --weights alexnet.safetensors --labels imagenet.txt
   cnndsl inspect net.cnn --stage plan        what the compiler made of it
+  cnndsl draw net.cnn -o net.svg             a picture of the network
   cnndsl explain E0304                       what an error code means
 
 FILE is a .cnn file, `file.cnn:Name` for one of its networks, or `-` for standard input. Results go to
@@ -24,7 +25,7 @@ line is wrong.
 
 @click.group(
     cls=Group,
-    modules=("check", "summary", "run", "inspect", "cache", "explain"),
+    modules=("check", "summary", "run", "inspect", "draw", "cache", "explain"),
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

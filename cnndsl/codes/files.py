@@ -101,7 +101,8 @@ FILES = (
         code="E0421",
         title="a file cannot be written",
         explanation="""The folder does not exist or may not be written to, the disk is full, or the name ends in a
-            format that is not written: outputs are saved as .npz, weights as .safetensors, .pt, .pth or .npz.""",
+            format that is not written: outputs are saved as .npz, weights as .safetensors, .pt, .pth or .npz,
+            pictures of a network as .svg or .png.""",
         message="error[E0421]: cannot write out.txt: outputs are written as .npz",
     ),
 )

@@ -1,0 +1,111 @@
+"""``cnndsl draw``: a picture of a network."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from cnndsl.cli import terminal
+from cnndsl.cli.commands import Command
+from cnndsl.cli.options import file_argument, read_settings, set_option
+from cnndsl.cli.sources import load_graph
+from cnndsl.draw.boxes import Direction
+from cnndsl.draw.diagram import View
+from cnndsl.errors import problem
+
+FORMATS = ("svg", "png")
+
+_EXAMPLES = """\b
+Examples:
+  cnndsl draw examples/vgg19.cnn -o vgg19.svg
+  cnndsl draw examples/alexnet.cnn -o alexnet.png --kernels
+  cnndsl draw net.cnn --direction right -o net.svg
+  cnndsl draw net.cnn > net.svg
+
+Layers that one kernel computes stand in one frame; without colour are those that cost nothing at inference. An SVG
+follows the reader's light or dark theme and shows more where the mouse rests.
+"""
+
+
+@click.command(cls=Command, epilog=_EXAMPLES)
+@file_argument
+@click.option(
+    "-o", "--output", default="-", metavar="PATH",
+    help="Where to write it; the name ends in .svg or .png. Default: `-`, an SVG to standard output.",
+)
+@click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: what the name of the file ends in.")
+@click.option(
+    "--layers/--kernels", "layers", default=True,
+    help="A line for each layer as written (the default), or a box for each kernel.",
+)
+@click.option(
+    "--direction", type=click.Choice(["down", "right"]), default="down", help="Where it leads. Default: down."
+)
+@click.option("--wrap/--no-wrap", default=True, help="Go on in further columns where it is too long for a page.")
+@set_option
+def command(
+    file: str, output: str, kind: str | None, *, layers: bool, direction: Direction, wrap: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Draw a network as an SVG or PNG picture."""
+    known = kind or _format_of(output)
+    data = _draw(file, settings, known, view="layers" if layers else "kernels", direction=direction, wrap=wrap)
+    if output != "-":
+        _write(output, data)
+        terminal.say(f"{output} written")
+    else:
+        sys.stdout.buffer.write(data)
+
+
+def _format_of(output: str) -> str:
+    """The format by the end of a file's name. Raises CnnError (E0421)."""
+    if output == "-":
+        return "svg"
+    suffix = Path(output).suffix.lower()
+    if suffix[1:] in FORMATS:
+        return suffix[1:]
+    raise problem(
+        "E0421", f"cannot write {output}: pictures are written as .svg or .png",
+        help=("--format says it where the name cannot",),
+    )  # fmt: skip
+
+
+def _draw(
+    file: str, settings: tuple[str, ...], kind: str, *, view: View, direction: Direction, wrap: bool
+) -> bytes:
+    from cnndsl.draw.diagram import diagram
+    from cnndsl.draw.scene import scene
+    from cnndsl.passes.fuse import fuse
+    from cnndsl.passes.simplify import simplify
+
+    graph = load_graph(file, read_settings(settings))
+    picture = scene(diagram(graph, fuse(simplify(graph)), view=view), direction=direction, wrap=wrap)
+    if kind == "png":
+        from cnndsl.draw.png import png
+
+        return png(picture)
+    from cnndsl.draw.svg import svg
+
+    return svg(picture).encode()
+
+
+def _write(output: str, data: bytes) -> None:
+    """Write a file as a whole or not at all. Raises CnnError (E0421)."""
+    path = Path(output)
+    # Beside the file, so that moving it there is one step; a link, a terminal or a pipe is written to as it is.
+    plain = path.is_file() and not path.is_symlink()
+    part = path.with_name(f".{path.name[:100]}.{os.getpid()}") if plain or not os.path.lexists(output) else path
+    try:
+        part.write_bytes(data)
+        if part != path:
+            part.replace(path)
+    except (OSError, ValueError) as error:
+        if part != path:
+            with contextlib.suppress(OSError, ValueError):
+                part.unlink()
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise problem("E0421", f"cannot write {output}: {reason}") from None

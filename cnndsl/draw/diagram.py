@@ -1,0 +1,298 @@
+"""What a drawing shows: boxes with lines of layers, the values that flow between them, and frames around blocks.
+
+A *box* is what one kernel computes, an input or an output of the network, or layers that cost nothing at inference.
+Boxes stand in an order in which they can be computed, and a box's number is its place in that order. A *frame* is a
+run of boxes whose names begin with one path: a block, an arm, a labelled group or one turn of a `repeat`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from cnndsl.ir import Graph, Node, TensorType
+from cnndsl.passes.fuse import Groups
+from cnndsl.summary import Layer, summarize
+
+View = Literal["layers", "kernels"]
+State = Literal["computed", "folded", "free", "unused"]
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer of a box.
+
+    `state` says what becomes of it: computed by the box's kernel, folded into another layer's weights, free (the
+    identity, or another way to read the same memory), or unused (no output depends on it).
+    """
+
+    node: Node
+    state: State = "computed"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A value that a box reads: the box that makes it, the row that reads it, and the names of both layers."""
+
+    source: int
+    row: int
+    made: str
+    read: str
+
+
+@dataclass(frozen=True)
+class Box:
+    """One box. `type` is the type of the value that it makes, `group` the number of its kernel's group."""
+
+    kind: Literal["input", "layers", "output"]
+    name: str
+    path: Path
+    rows: tuple[Row, ...]
+    links: tuple[Link, ...]
+    type: TensorType
+    group: int | None = None
+    parameters: int = 0
+    macs: int = 0
+
+    @property
+    def is_join(self) -> bool:
+        """Whether it is a join that no kernel has taken up: a slim box below its arms."""
+        return len(self.rows) == 1 and self.rows[0].node.op is not None and self.rows[0].node.op.joins
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame by its path, from its first box to its last; `members` are boxes by number, and frames."""
+
+    path: Path
+    first: int
+    last: int
+    members: tuple[int | Frame, ...]
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """A network as boxes and frames. `layers` has every layer's costs by its name."""
+
+    graph: Graph
+    view: View
+    boxes: tuple[Box, ...]
+    members: tuple[int | Frame, ...]
+    layers: dict[str, Layer]
+
+
+def diagram(graph: Graph, groups: Groups, *, view: View = "layers") -> Diagram:
+    """The diagram of an elaborated graph and of the groups that its simplified form was fused to.
+
+    The view ``layers`` has every layer as written, those of a group together in one box; ``kernels`` has the groups
+    alone.
+    """
+    layers = {layer.name: layer for layer in summarize(graph).layers}
+    shown = graph if view == "layers" else groups.graph
+    boxes = _with_outputs(_linked(_members(shown, groups, view), groups, layers), shown)
+    return Diagram(graph, view, boxes, _frames(boxes), layers)
+
+
+# --- boxes -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Members:
+    """The rows of a box to be, by the graph's order, its group, and the path that it stands in."""
+
+    rows: list[Row]
+    group: int | None
+    path: Path
+
+
+def _members(graph: Graph, groups: Groups, view: View) -> list[_Members]:
+    """Which layers stand together."""
+    boxes: list[_Members] = []
+    box_of: dict[str, _Members] = {}
+
+    def add(members: _Members) -> None:
+        boxes.append(members)
+        box_of.update((row.node.name, members) for row in members.rows)
+
+    for number, group in enumerate(groups.groups):
+        folded = {f.name for node in group.nodes for f in node.folded}
+        names = {node.name for node in group.nodes} | (folded if view == "layers" else set())
+        rows = [Row(graph.by_name[n], "folded" if n in folded else "computed") for n in names]
+        add(_Members(rows, number, _common(_prefix(name) for name in sorted(names))))
+    alive = _alive(graph)
+    leads_to = _leads_to(graph, {name: box.group for name, box in box_of.items()})
+    for node in graph.nodes:
+        if node.name in box_of:
+            continue
+        state: State = "computed" if node.op is None else "free" if node.name in alive else "unused"
+        owner = box_of.get(node.inputs[0]) if len(node.inputs) == 1 else None
+        # What stands between two layers of one kernel must stay with them: a box of its own would be read by the one
+        # that it reads.
+        between = owner is not None and owner.group is not None and owner.group in leads_to[node.name]
+        if owner is not None and (between or (state == "free" and _continues(node, graph, owner))):
+            owner.rows.append(Row(node, state))
+            box_of[node.name] = owner
+        else:
+            add(_Members([Row(node, state)], None, _prefix(node.name)))
+    position = {node.name: i for i, node in enumerate(graph.nodes)}
+    for box in boxes:
+        box.rows.sort(key=lambda row: position[row.node.name])
+    boxes.sort(key=lambda box: position[box.rows[-1].node.name])
+    return boxes
+
+
+def _alive(graph: Graph) -> set[str]:
+    """The layers that an output depends on."""
+    alive = {name for _, name in graph.outputs}
+    for node in reversed(graph.nodes):
+        if node.name in alive:
+            alive.update(node.inputs)
+    return alive
+
+
+def _leads_to(graph: Graph, group_of: dict[str, int | None]) -> dict[str, set[int | None]]:
+    """For each layer without a group, the groups that read it, straight or through other such layers."""
+    found: dict[str, set[int | None]] = {}
+    for node in reversed(graph.nodes):
+        if node.name not in group_of:
+            groups: set[int | None] = set()
+            for user in graph.users[node.name]:
+                groups |= found[user.name] if user.name in found else {group_of[user.name]}
+            found[node.name] = groups
+    return found
+
+
+def _continues(node: Node, graph: Graph, owner: _Members) -> bool:
+    """Whether a free layer is shown in the box of the layer that it reads: as its only reader, in the same body."""
+    source = graph.by_name[node.inputs[0]]
+    alone = graph.users[source.name] == (node,) and all(name != source.name for _, name in graph.outputs)
+    return source.op is not None and alone and _prefix(node.name) == owner.path
+
+
+def _linked(boxes: list[_Members], groups: Groups, layers: dict[str, Layer]) -> list[Box]:
+    """The boxes in an order in which they can be computed, with the values that they read."""
+    number_of = {row.node.name: i for i, box in enumerate(boxes) for row in box.rows}
+    reads = [
+        {number_of[name] for row in box.rows for name in row.node.inputs if number_of[name] != i}
+        for i, box in enumerate(boxes)
+    ]
+    order = _order(reads)
+    place = {old: new for new, old in enumerate(order)}
+    done: list[Box] = []
+    for old in order:
+        box = boxes[old]
+        links = tuple(
+            Link(place[number_of[name]], i, name, row.node.name)
+            for i, row in enumerate(box.rows)
+            for name in row.node.inputs
+            if number_of[name] != old
+        )
+        last = box.rows[-1].node
+        counted = [layers[row.node.name] for row in box.rows]
+        if box.group is not None:
+            shown = {layer.name for layer in counted}
+            folded = (f.name for node in groups.groups[box.group].nodes for f in node.folded)
+            counted += [layers[name] for name in folded if name not in shown]
+        done.append(Box(
+            "input" if last.op is None else "layers", last.name, box.path, tuple(box.rows), links, last.type,
+            box.group, sum(c.parameters for c in counted), sum(c.macs for c in counted),
+        ))  # fmt: skip
+    return done
+
+
+def _order(reads: list[set[int]]) -> list[int]:
+    """Numbers in an order in which each comes after those that it reads, the given order where that leaves a choice."""
+    waiting = [len(r) for r in reads]
+    users: list[list[int]] = [[] for _ in reads]
+    for i, r in enumerate(reads):
+        for source in r:
+            users[source].append(i)
+    ready = [i for i, count in enumerate(waiting) if count == 0]
+    order: list[int] = []
+    while ready:
+        i = heapq.heappop(ready)
+        order.append(i)
+        for user in users[i]:
+            waiting[user] -= 1
+            if waiting[user] == 0:
+                heapq.heappush(ready, user)
+    assert len(order) == len(reads), "two boxes read each other"
+    return order
+
+
+def _with_outputs(boxes: list[Box], graph: Graph) -> tuple[Box, ...]:
+    """All boxes, each output of the network a box of its own behind the one that makes it."""
+    maker = {row.node.name: i for i, box in enumerate(boxes) for row in box.rows}
+    behind: dict[int, list[tuple[str, str]]] = {}
+    for output, name in graph.outputs:
+        behind.setdefault(maker[name], []).append((output, name))
+    place: dict[int, int] = {}
+    last_of: dict[Path, int] = {}
+    for i, box in enumerate(boxes):
+        last_of.update((box.path[:depth], i) for depth in range(len(box.path) + 1))
+    done: list[Box] = []
+    for i, box in enumerate(boxes):
+        place[i] = len(done)
+        links = tuple(replace(link, source=place[link.source]) for link in box.links)
+        done.append(replace(box, links=links))
+        # An output stands outside the frames that end with its maker.
+        depth = next((d for d in range(len(box.path), 0, -1) if last_of[box.path[:d]] != i), 0)
+        done.extend(
+            Box("output", output, box.path[:depth], (), (Link(place[i], 0, name, output),), box.type)
+            for output, name in behind.get(i, ())
+        )
+    return tuple(done)
+
+
+# --- frames ----------------------------------------------------------------------------------------
+
+
+def _prefix(name: str) -> Path:
+    return tuple(name.split(".")[:-1])
+
+
+def _common(paths: Iterable[Path]) -> Path:
+    first, *rest = paths
+    for path in rest:
+        same = 0
+        while same < min(len(first), len(path)) and first[same] == path[same]:
+            same += 1
+        first = first[:same]
+    return first
+
+
+def _frames(boxes: tuple[Box, ...]) -> tuple[int | Frame, ...]:
+    """The frames that hold at least two boxes and no foreign one, one in the other."""
+    found: dict[Path, list[int]] = {}
+    for i, box in enumerate(boxes):
+        for depth in range(1, len(box.path) + 1):
+            found.setdefault(box.path[:depth], []).append(i)
+    spans: dict[tuple[int, int], Path] = {}
+    for path, members in found.items():
+        if len(members) > 1 and members[-1] - members[0] + 1 == len(members):
+            # Of two paths with the same boxes the longer one says more.
+            spans[members[0], members[-1]] = path
+    # Outer frames first, so that each finds its parent open.
+    todo = sorted(spans, key=lambda span: (span[0], -span[1]))
+    at = 0
+
+    def fill(first: int, last: int) -> tuple[int | Frame, ...]:
+        nonlocal at
+        members: list[int | Frame] = []
+        i = first
+        while i <= last:
+            if at < len(todo) and todo[at][0] == i and todo[at][1] <= last:
+                span = todo[at]
+                at += 1
+                members.append(Frame(spans[span], *span, fill(*span)))
+                i = span[1] + 1
+            else:
+                members.append(i)
+                i += 1
+        return tuple(members)
+
+    return fill(0, len(boxes) - 1)
