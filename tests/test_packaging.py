@@ -78,6 +78,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "cnndsl/grammars/__init__.py",
         "cnndsl/grammars/cnn.lark",
         "cnndsl/py.typed",
+        *(str(p.relative_to(ROOT)) for kind in ("css", "html", "js") for p in (ROOT / "cnndsl").rglob(f"*.{kind}")),
     }
     assert listed == expected
     assert {Path(name).name for name in names - listed} >= {"LICENSE", "METADATA", "entry_points.txt"}

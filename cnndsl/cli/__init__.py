@@ -25,7 +25,7 @@ line is wrong.
 
 @click.group(
     cls=Group,
-    modules=("check", "summary", "run", "inspect", "draw", "cache", "explain"),
+    modules=("check", "summary", "run", "inspect", "report", "draw", "build", "eject", "cache", "explain"),
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
