@@ -29,6 +29,7 @@ def compile(  # noqa: A001 - the public name, as in torch.compile
     weights: str | os.PathLike[str] | Mapping[str, torch.Tensor] | None = None,
     match: Literal["name", "order"] = "name",
     seed: int = 0,
+    kernels: Mapping[str, str | os.PathLike[str]] | None = None,
 ) -> Network:
     """Compile a ``.cnn`` network to Triton kernels and return it as a `torch.nn.Module`.
 
@@ -39,6 +40,8 @@ def compile(  # noqa: A001 - the public name, as in torch.compile
     dtype    torch.float32 (the default: IEEE fp32), torch.float16, torch.bfloat16 or "tf32"
     weights  a ``.safetensors``, ``.pt``, ``.pth`` or ``.npz`` file or a state dict; by default drawn from `seed`
     match    "name", or "order" to pair tensors by order and shape where names differ
+    kernels  files of edited kernels by layer, as `cnndsl eject` writes them: ``{"conv2": "my_conv.py"}``. Each is
+             run, in a process of its own, and compared with torch before the network uses it
 
     Raises CnnError for every mistake in the file, the weights or the arguments.
     """
@@ -54,4 +57,5 @@ def compile(  # noqa: A001 - the public name, as in torch.compile
         weights=weights,
         match=match,
         seed=seed,
+        kernels=kernels,
     )

@@ -85,7 +85,7 @@ def test_all_rooms_are_known() -> None:
     rooms = {room_of(p) for p in PACKAGE.rglob("*.py")}
     assert set(ROOMS) <= rooms
     assert rooms - set(ROOMS) <= {
-        "__init__", "__main__", "cli", "codegen", "compiler", "draw", "frontend", "linemap", "portable", "report",
+        "__init__", "__main__", "cli", "codegen", "compiler", "draw", "eject", "frontend", "linemap", "portable", "report",
         "runtime", "standalone", "summary", "tree",
     }
 

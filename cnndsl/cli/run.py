@@ -26,6 +26,7 @@ Examples:
   cnndsl run examples/alexnet_torchvision.cnn cat.png --weights alexnet.pth --match order
   cnndsl run net.cnn left=a.npy right=b.npy --save out.npz
   cnndsl run examples/lenet5.cnn --verify-layers
+  cnndsl run net.cnn --kernel conv2=my_conv.py --verify
 
 INPUT is a picture, prepared as the `input` line says, or a .npy, .npz, .pt or .pth tensor: channels, height,
 width, with the batch in front or without. Several INPUTs are one batch. A network of several inputs takes
@@ -65,6 +66,11 @@ NAME=INPUT. Without a GPU the kernels run in Triton's interpreter, on the CPU.
     "--verify", is_flag=True, help="Compare the outputs with torch in fp64; exit 1 when they are wrong."
 )
 @click.option("--verify-layers", is_flag=True, help="Compare every layer as well.")
+@click.option(
+    "--kernel", "kernels", multiple=True, metavar="LAYER=F.py",
+    help="Run a layer with the edited kernel of a file that `cnndsl eject` wrote, once it is known to be right. May be "
+    "repeated.",
+)
 @click.option("--save", metavar="OUT.npz", help="Write the outputs to a file.")
 @set_option
 @json_option
@@ -76,6 +82,7 @@ def command(ctx: click.Context, /, file: str, settings: tuple[str, ...], **optio
     """
     if options["save"] is not None and Path(options["save"]).suffix.lower() != ".npz":
         raise problem("E0421", f"cannot write {options['save']}: outputs are written as .npz")
+    options["kernels"] = read_kernels(options["kernels"])
     # The file's mistakes come before the seconds that loading torch takes.
     graph = load_graph(file, read_settings(settings))
     with Progress() as progress:
@@ -91,6 +98,19 @@ def command(ctx: click.Context, /, file: str, settings: tuple[str, ...], **optio
         wrong = sum(not check.ok for check in result.checks)
         terminal.say(f"verification failed: {counted(wrong, 'comparison')} beyond the tolerance")
         ctx.exit(WRONG)
+
+
+def read_kernels(pairs: tuple[str, ...]) -> dict[str, str]:
+    """The files of all ``--kernel`` options by layer."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        layer, equals, path = pair.partition("=")
+        if not equals or not layer.strip() or not path:
+            raise click.UsageError(f"cannot read --kernel {pair}: write LAYER=FILE, as in --kernel conv2=my_conv.py")
+        if layer.strip() in found:
+            raise click.UsageError(f"--kernel gives {layer.strip()} two files")
+        found[layer.strip()] = path
+    return found
 
 
 def _job_module() -> ModuleType:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from cnndsl.cli import run_inputs, run_results
 from cnndsl.cli.figures import counted
 from cnndsl.cli.progress import Progress
-from cnndsl.errors import problem
+from cnndsl.errors import listed, problem
 from cnndsl.ir import Graph
 from cnndsl.runtime import device as devices
 from cnndsl.runtime.executor import Network
@@ -37,6 +37,7 @@ class Options:
     verify: bool
     verify_layers: bool
     save: str | None
+    kernels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Result:
             "seed": self.options.seed,
             "weights": self.options.weights,
             "drawn_weights": len(self.net.drawn),
+            "kernels": dict(self.options.kernels),
             "random_input": self.random_input,
             "seconds": round(self.seconds, 6),
             "outputs": [run_results.to_json(output) for output in self.outputs],
@@ -130,7 +132,11 @@ def _labels(graph: Graph, options: Options) -> list[str] | None:
 def _network(graph: Graph, options: Options, progress: Progress) -> Network:
     progress.phase("compiling")
     device, target = devices.choose(options.device)
-    net = Network(graph, target=target, dtype=options.dtype, device=device)
+    if options.kernels:
+        progress.phase("comparing edited kernels with torch")
+    net = Network(graph, target=target, dtype=options.dtype, device=device, kernels=options.kernels)
+    if options.kernels:
+        progress.say(f"edited kernels, each compared with torch: {listed(list(options.kernels))}")
     if options.weights is not None:
         progress.phase("loading weights")
         net.load_weights(options.weights, match=options.match)
@@ -180,6 +186,9 @@ def _compare(
     if options.verify_layers:
         # A second run, with memory of its own for every layer; the outputs compared below are the first's.
         progress.phase("running layer by layer")
+        if net.not_traced:
+            layers = listed(net.not_traced)
+            progress.say(f"layer by layer, values lie apart: there {layers} by the generated kernel, not the edited one")
         found = verify(net, inputs, layers=True, progress=progress.step)
         checks = tuple(check for check in found if check.kind == "layer")
     if options.verify or options.verify_layers:

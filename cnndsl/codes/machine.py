@@ -86,8 +86,49 @@ MACHINE = (
         explanation="""The compiler writes each layer's numbers into the text of an ordinary Triton kernel. That text
             may use assignments, `if`, `for` over a range, calls and arithmetic; the message points at what is more
             than that, at a constant that cannot be computed, or at a static_assert that does not hold.""",
-        message="error[E0611]: While is more than a kernel can be specialised with\n"
+        message="error[E0611]: a kernel that is specialised can do without While\n"
         " --> kernels/conv2d.py:70:5",
+    ),
+    Code(
+        code="E0612",
+        title="a kernel cannot be compiled",
+        explanation="""Triton could not compile a kernel for the target, and says why: usually the kernel needs more
+            than the machine has, or this version of Triton has a mistake. Other targets, types and batch sizes lead to
+            other kernels; an unchanged kernel that does not compile is a mistake in cnndsl, so please report it.""",
+        message="error[E0612]: conv1 cannot be compiled for sm_90\n"
+        " = note: OutOfResources: out of resource: shared memory",
+    ),
+    Code(
+        code="E0621",
+        title="a file that cannot be a layer's kernel",
+        explanation="""A kernel is put into a network with `kernels={"conv2": "my_conv.py"}` or `--kernel
+            conv2=my_conv.py`. The file must be Python in UTF-8, with the function `launch` that `cnndsl eject` wrote
+            for that layer: its parameters are what the network passes. The strides and sizes in a kernel's text are
+            those of one place in one network; a file that says it was ejected for another shape, memory layout or type
+            is refused before it runs.""",
+        message="error[E0621]: my_conv.py was ejected for another place: its kernel cannot be that of conv2\n"
+        " = note: it computes in fp16, this network in fp32",
+    ),
+    Code(
+        code="E0622",
+        title="an edited kernel that is wrong",
+        explanation="""Before a network uses a kernel of yours, it runs it on random inputs and compares the result
+            with torch in fp64: when the network is compiled, and again for every batch size that it has not met. This
+            one gives other values, leaves some unwritten, writes outside of its output, or fails. The network was
+            not run. That happens in a process of its own, so that a kernel that crashes does no harm.
+
+            `python my_conv.py --n 2` makes the same comparison.""",
+        message="error[E0622]: my_conv.py does not compute what conv2 does, with 1 picture\n"
+        " = note: it leaves 128 of 4,096 values unwritten: the first is y[0, 0, 15, 0]",
+    ),
+    Code(
+        code="E0623",
+        title="a layer without a kernel of its own",
+        explanation="""`cnndsl eject` and `kernels={...}` take a layer that one kernel computes. Dropout and others
+            cost nothing and have none; a sum of three arms takes two, one after the other; a line may stand for
+            several layers. `cnndsl inspect FILE --stage groups` shows the layers of each kernel.""",
+        message="error[E0623]: drop6 has no kernel of its own\n"
+        " = note: drop6 (dropout): does nothing at inference",
     ),
     Code(
         code="E0701",
@@ -133,5 +174,29 @@ MACHINE = (
         explanation="""CNNDSL_CACHE_SIZE is the space that compiled kernels may take, in MiB; 1024 without it.
             `cnndsl cache` shows how much they take.""",
         message="error[E0706]: CNNDSL_CACHE_SIZE is `1G`, which is no size",
+    ),
+    Code(
+        code="E0707",
+        title="no such layer or line",
+        explanation="""`cnndsl inspect FILE LAYER` takes a layer's name as `cnndsl summary` prints it, the name of a
+            kernel, a label, or the path that several layers stand under; or a line on which a layer or the call of a
+            block stands: `10` in FILE itself, `blocks.cnn:10` in a file that it uses.""",
+        message="error[E0707]: there is no layer, kernel, label or line `conv22`\n = help: did you mean `conv2`?",
+    ),
+    Code(
+        code="E0708",
+        title="the target does not have that stage",
+        explanation="""NVIDIA's GPUs have PTX and SASS, AMD's have amdgcn. The interpreter has nothing but the sources,
+            which it runs as they are.""",
+        message="error[E0708]: sm_90 has no amdgcn\n = note: its stages are source, ttir, ttgir, llir, ptx, sass and "
+        "resources",
+    ),
+    Code(
+        code="E0709",
+        title="what to compare with?",
+        explanation="""`--diff` takes a target (`--diff sm_80`), a type (`--diff fp32`) or another network (`--diff
+            other.cnn`, `--diff net.cnn:Other`).""",
+        message="error[E0709]: cannot compare with `sm80`: it is no target, type or file\n = help: did you mean "
+        "`sm_80`?",
     ),
 )

@@ -32,6 +32,8 @@ from cnndsl.runtime import parameters
 from cnndsl.runtime import weights as weight_files
 from cnndsl.runtime.inputs import check_inputs
 from cnndsl.runtime.reference import evaluate
+from cnndsl.runtime.replaced import Replacements
+from cnndsl.runtime.replaced import read as read_replacements
 from cnndsl.targets import Target
 from cnndsl.tiles import DType
 
@@ -62,13 +64,14 @@ def compile(  # noqa: A001 - the public name, as in torch.compile; torch's compi
     weights: str | os.PathLike[str] | Mapping[str, torch.Tensor] | None = None,
     match: Match = "name",
     seed: int = 0,
+    kernels: Mapping[str, str | os.PathLike[str]] | None = None,
 ) -> Network:
     """Compile a network. See `cnndsl.compile`."""
     kind = _dtype(dtype)
     program, name = load_source(source, set)
     graph = elaborate(program, choose_network(program, network or name), set)
     chosen, target = devices.choose(device)
-    net = Network(graph, target=target, dtype=kind, device=chosen)
+    net = Network(graph, target=target, dtype=kind, device=chosen, kernels=kernels)
     if weights is None:
         net.draw_weights(seed)
     else:
@@ -109,7 +112,15 @@ class Network(parameters.Path):
     launches, `source_path` the Python file that runs, and `drawn` the keys whose values were drawn at random.
     """
 
-    def __init__(self, graph: Graph, *, target: Target, dtype: DType, device: torch.device) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        target: Target,
+        dtype: DType,
+        device: torch.device,
+        kernels: Mapping[str, str | os.PathLike[str]] | None = None,
+    ) -> None:
         super().__init__()
         self.graph: Graph = graph
         self.target: Target = target
@@ -121,6 +132,10 @@ class Network(parameters.Path):
         self._packages: dict[tuple[int, bool], tuple[Package, Path, ModuleType]] = {}
         self._packed: dict[str, torch.Tensor] = {}
         self._watch: parameters.Watch | None = None
+        self._replaced = Replacements((), device)
+        if kernels:
+            self._replaced = read_replacements(kernels, graph, package(self.plan), device=device)
+            self._package(1, keep=False)
 
     # --- weights -----------------------------------------------------------------------------------
 
@@ -241,6 +256,12 @@ class Network(parameters.Path):
         return self._package(1, keep=False)[1]
 
     @property
+    def not_traced(self) -> tuple[str, ...]:
+        """Layers with an edited kernel that `trace` computes with the generated one, since it lays values out apart."""
+        traced = plan(self.groups, target=self.target, dtype=self.compute, keep=True)
+        return tuple(one.layer for one in self._replaced.left_out(traced))
+
+    @property
     def device(self) -> torch.device:
         """Where it runs."""
         return self._device
@@ -254,10 +275,15 @@ class Network(parameters.Path):
         batch = min(BATCHES, key=lambda b: max(b, n) / min(b, n))
         key = (batch, keep)
         if key not in self._packages:
-            made = package(plan(self.groups, target=self.target, dtype=self.compute, batch=batch, keep=keep))
+            planned = plan(self.groups, target=self.target, dtype=self.compute, batch=batch, keep=keep)
+            made = package(planned, replaced=self._replaced.texts(planned))
             path = write_package(made)
             devices.set_up(self._device)  # the network may have come from another process
+            self._replaced.check(path.parent, planned, n)
             self._packages[key] = (made, path, _import(path))
+        else:
+            made, path, _ = self._packages[key]
+            self._replaced.check(path.parent, made.plan, n)
         return self._packages[key]
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Network:  # noqa: FBT001, FBT002 - torch's own signature
