@@ -82,18 +82,18 @@ def _mlir(text: str, file: str) -> Lines:
         return known[location]
 
     result: Lines = []
-    opened: list[int] = []
+    opened: list[list[int]] = []
     for number, line in enumerate(lines):
         location = _last_location(line)
         at = resolve(location) if location is not None and not line.startswith("#loc") else None
-        if line.lstrip().startswith(("}", "%}")) and opened:
-            # An operation with a region has its location behind the region.
-            start = opened.pop()
-            if result[start] is None:
-                result[start] = at
         result.append(at)
+        # An operation with regions has its location behind the last of them.
+        closed = opened.pop() if line.lstrip().startswith("}") and opened else []
         if line.endswith("{"):
-            opened.append(number)
+            opened.append([*closed, number])
+        else:
+            for start in closed:
+                result[start] = result[start] or at
     return result
 
 
@@ -132,9 +132,7 @@ def _llir(text: str, file: str) -> Lines:
 
     def place(number: str | None) -> int | None:
         while number is not None and (node := nodes.get(number)) is not None:
-            if node["kind"] == "DISubprogram":
-                return int(node["line"])
-            scope = nodes.get(node.get("scope", ""), {})
+            scope = node if node["kind"] == "DISubprogram" else nodes.get(node.get("scope", ""), {})
             if nodes.get(scope.get("file", ""), {}).get("filename") == file and node["line"] != "0":
                 return int(node["line"])
             number = node.get("inlinedAt")

@@ -13,13 +13,11 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Generic, Self, TypeVar
+from typing import IO, Any, Self
 
 import cnndsl
 from cnndsl.compiler import installation
 from cnndsl.errors import problem
-
-Tag = TypeVar("Tag")
 
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from cnndsl.compiler.worker import main; main()"
 _ROOT = Path(cnndsl.__file__).parent.parent
@@ -27,32 +25,33 @@ _SHOWN = 8
 """Lines of a worker's complaints that are passed on."""
 
 
-class _Worker(Generic[Tag]):
-    """One process. It is at work on the request of `tag` while `busy`."""
+class _Worker:
+    """One process. It is at work on the request called `tag`, if that is not None."""
 
     def __init__(self, folder: Path, number: int) -> None:
-        self.log: IO[bytes] = (folder / f"worker-{number}.log").open("w+b")
-        self.process = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-P", "-c", _PROGRAM, str(_ROOT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            env=installation.environment() | {"TMPDIR": str(folder)},
-            # Not in our group: Ctrl-C is for us alone, who then end all of its group, ptxas too.
-            process_group=0,
-        )
+        with contextlib.ExitStack() as on_failure:
+            self.log: IO[bytes] = on_failure.enter_context((folder / f"worker-{number}.log").open("w+b"))
+            self.process = subprocess.Popen(  # noqa: S603 - ourselves
+                [sys.executable, "-P", "-c", _PROGRAM, str(_ROOT)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.log,
+                env=installation.environment() | {"TMPDIR": str(folder)},
+                # Not in our group: Ctrl-C is for us alone, who then end all of its group, ptxas too.
+                process_group=0,
+            )
+            on_failure.pop_all()
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.input, self.output = self.process.stdin, self.process.stdout
         self.ready = False
-        self.busy = False
-        self.tag: Tag | None = None
+        self.tag: str | None = None
         self._begun = 0
         self._received = b""
 
-    def send(self, tag: Tag, request: Mapping[str, Any]) -> None:
+    def send(self, tag: str, request: Mapping[str, Any]) -> None:
         """Give it a request."""
-        self.busy, self.tag, self._begun = True, tag, os.fstat(self.log.fileno()).st_size
+        self.tag, self._begun = tag, os.fstat(self.log.fileno()).st_size
         with contextlib.suppress(BrokenPipeError):  # it is dead, as the end of its output will tell
             self.input.write(json.dumps(request).encode() + b"\n")
             self.input.flush()
@@ -84,12 +83,12 @@ class _Worker(Generic[Tag]):
                 stream.close()
 
 
-class Pool(Generic[Tag]):
+class Pool:
     """As many workers as are needed, `size` at most. Leaving it ends them at once, whatever they are doing."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._workers: list[_Worker[Tag]] = []
+        self._workers: list[_Worker] = []
         self._started = 0
         self._selector = selectors.DefaultSelector()
         self._folder = tempfile.TemporaryDirectory(prefix="cnndsl-compile-", ignore_cleanup_errors=True)
@@ -107,8 +106,8 @@ class Pool(Generic[Tag]):
             self._selector.close()
             self._folder.cleanup()
 
-    def run(self, requests: Iterable[tuple[Tag, Mapping[str, Any]]]) -> Iterator[tuple[Tag, dict[str, Any]]]:
-        """Yield the reply to each request, in the order in which they come.
+    def run(self, requests: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the reply to each request under the request's name, in the order in which they come.
 
         Requests are taken one by one, as workers become free. One whose worker dies has ``{"error": ...}`` for a
         reply, and another worker takes its place. Raises CnnError (E0601) when Triton cannot be imported.
@@ -116,18 +115,18 @@ class Pool(Generic[Tag]):
         waiting = iter(requests)
         has_more = True
         while True:
-            while has_more and (len(self._workers) < self.size or any(not w.busy for w in self._workers)):
+            while has_more and (len(self._workers) < self.size or any(w.tag is None for w in self._workers)):
                 following = next(waiting, None)
                 if following is None:
                     has_more = False
                 else:
                     self._idle().send(*following)
-            if not any(w.busy for w in self._workers):
+            if all(w.tag is None for w in self._workers):
                 return
             yield from self._replies()
 
-    def _idle(self) -> _Worker[Tag]:
-        worker = next((w for w in self._workers if not w.busy), None)
+    def _idle(self) -> _Worker:
+        worker = next((w for w in self._workers if w.tag is None), None)
         if worker is None:
             worker = _Worker(Path(self._folder.name), self._started)
             self._started += 1
@@ -135,17 +134,15 @@ class Pool(Generic[Tag]):
             self._selector.register(worker.output, selectors.EVENT_READ, worker)
         return worker
 
-    def _replies(self) -> Iterator[tuple[Tag, dict[str, Any]]]:
+    def _replies(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Wait until something comes, and yield what is a reply."""
         for key, _ in self._selector.select():
-            worker: _Worker[Tag] = key.data
+            worker: _Worker = key.data
             messages = worker.receive()
             if messages is None:
-                tag, busy = worker.tag, worker.busy
                 reply = self._bury(worker)
-                if busy:
-                    assert tag is not None
-                    yield tag, reply
+                if worker.tag is not None:
+                    yield worker.tag, reply
                 continue
             for message in messages:
                 if "ready" in message:
@@ -153,13 +150,13 @@ class Pool(Generic[Tag]):
                 elif "broken" in message:
                     raise _cannot_import(message["broken"])
                 else:
-                    assert worker.tag is not None
-                    worker.busy = False
+                    tag, worker.tag = worker.tag, None
+                    assert tag is not None
                     if "error" in message and (said := worker.complaints()):
                         message["error"] += f"\n{said}"
-                    yield worker.tag, message
+                    yield tag, message
 
-    def _bury(self, worker: _Worker[Tag]) -> dict[str, Any]:
+    def _bury(self, worker: _Worker) -> dict[str, Any]:
         """Forget a worker that has ended; the reply that it did not give."""
         self._selector.unregister(worker.output)
         self._workers.remove(worker)

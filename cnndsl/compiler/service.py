@@ -141,7 +141,7 @@ def _processors() -> int:
 
 def _compile(missing: Mapping[str, Job], workers: int) -> Iterator[tuple[str, Compiled]]:
     found: list[tuple[str, Compiled]] = []
-    with entries.scratch() as scratch, Pool[str](min(workers, len(missing))) as pool:
+    with entries.scratch() as scratch, Pool(min(workers, len(missing))) as pool:
 
         def requests() -> Iterator[tuple[str, dict[str, Any]]]:
             for digest, job in missing.items():
@@ -219,8 +219,8 @@ def _all_available(installed: installation.Installation, target: Target) -> tupl
 @cache
 def _amd_architectures(installed: installation.Installation, names: tuple[str, ...]) -> frozenset[str]:  # noqa: ARG001
     """Those that LLVM knows, which only a process with Triton in it can tell: 0.5 s."""
-    with Pool[None](1) as pool:
-        for _, reply in pool.run([(None, {"supported": names})]):
+    with Pool(1) as pool:
+        for _, reply in pool.run([("architectures", {"supported": names})]):
             return frozenset(reply.get("supported", ()))
     return frozenset()
 
