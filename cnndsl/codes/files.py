@@ -105,4 +105,14 @@ FILES = (
             pictures of a network as .svg or .png.""",
         message="error[E0421]: cannot write out.txt: outputs are written as .npz",
     ),
+    Code(
+        code="E0422",
+        title="the folder is taken",
+        explanation="""`cnndsl build -o DIR` writes a new folder, or replaces one that it has written before. DIR is a
+            file, or a folder with files that did not come from a build; they would lie between those of the network.
+            Name another folder. With --force the network is written into that one, over files of the same names; no
+            other file is touched.""",
+        message="error[E0422]: cannot build into photos: it holds files that no build wrote, such as `cat.png`\n"
+        " = help: name a folder that does not exist yet",
+    ),
 )

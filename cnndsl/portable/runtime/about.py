@@ -21,6 +21,11 @@ class Input:
         """The shape of one input in torch's order."""
         return torch_order(self.shape)
 
+    @property
+    def shown(self) -> str:
+        """The shape of a batch, as text."""
+        return f"[{', '.join(map(str, ('n', *self.torch_shape)))}]"
+
 
 @dataclass(frozen=True)
 class Output:
@@ -47,7 +52,7 @@ class Target:
 
     kind                  "interpreter", "cuda" or "hip".
     arch                  90 for CUDA compute capability 9.0, "gfx942" for HIP, None for the interpreter.
-    shared_memory_bytes   what the kernels may need of it at most.
+    shared_memory_bytes   what the greediest of its kernels takes.
     """
 
     name: str

@@ -236,11 +236,10 @@ def _as_batch(tensor: torch.Tensor, each: Input, source: str) -> torch.Tensor:
     if have == want:
         tensor = tensor.unsqueeze(0)
     if tuple(tensor.shape[1:]) != want or tensor.ndim == 0:
-        needed = f"[N, {', '.join(map(str, want))}]"
         hints: tuple[str, ...] = ()
         if len(each.shape) == 3 and have[-3:] == each.shape:
             hints = ("it is in the order height, width, channels; channels come first here",)
-        raise Unfit(f"{source} is {list(have)}, but input `{each.name}` is {needed}", help=hints)
+        raise Unfit(f"{source} is {list(have)}, but input `{each.name}` is {each.shown}", help=hints)
     if len(tensor) == 0:
         raise Unfit(f"{source} is {list(have)}, which is an empty batch")
     return tensor.float()

@@ -82,14 +82,14 @@ class Network:
     def _check(self, inputs: Sequence[torch.Tensor]) -> int:
         """The batch size of inputs that suit the network."""
         wanted = self.about.inputs
-        shown = ", ".join(f"{i.name} [{', '.join(map(str, ('n', *i.torch_shape)))}]" for i in wanted)
         if len(inputs) != len(wanted):
+            shown = ", ".join(f"{each.name} {each.shown}" for each in wanted)
             raise Unfit(f"{self.about.network} takes {len(wanted)} inputs ({shown}), got {len(inputs)}")
         for x, each in zip(inputs, wanted, strict=True):
             if not isinstance(x, torch.Tensor) or x.is_nested or x.layout != torch.strided:
                 raise Unfit(f"input `{each.name}` must be a dense torch tensor")
             if tuple(x.shape[1:]) != each.torch_shape or x.ndim == 0:
-                raise Unfit(f"input {shown} has another shape: {list(x.shape)}")
+                raise Unfit(f"input `{each.name}` is {each.shown}, got {list(x.shape)}")
             if x.dtype != self.dtype or x.device != self.device:
                 have, need = f"{x.dtype} on {x.device}", f"{self.dtype} on {self.device}"
                 way = "pass x.to(net.device, net.dtype)"
@@ -178,7 +178,7 @@ def _target_of(about: About, index: int) -> tuple[Target | None, str]:
     else:
         capability = 10 * properties.major + properties.minor
         name = f"sm_{capability}"
-        # An older target's kernels run on newer GPUs, but for those with less shared memory than the target had.
+        # An older target's kernels run on newer GPUs, but for those that lack the shared memory which they take.
         shared = getattr(properties, "shared_memory_per_block_optin", math.inf)
         fitting = [
             t for t in about.targets

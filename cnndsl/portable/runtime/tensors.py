@@ -183,6 +183,8 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         raise Unfit(f"cannot write {path}: a .npy file holds one array", help=("write a .safetensors file",))
     if path.is_dir():
         raise Unfit(f"cannot write {path}: it is a folder")
+    if not path.parent.is_dir():
+        raise Unfit(f"cannot write {path}: there is no folder {path.parent}")
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}")
     try:
         if suffix == ".safetensors":
