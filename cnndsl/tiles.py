@@ -64,8 +64,10 @@ def conv2d(
         block_npq, block_k, warps = _gpu_tile(
             target, dtype, rows=batch * pixels, columns=per_group, groups=groups
         )
-        if channels % 8 != 0 and block_npq >= 128:
-            warps = 8  # values gathered one by one take registers: with 4 warps the 7x7 of ResNet spills
+        if channels % 8 != 0 and (block_npq >= 128 or (dtype == "fp32" and block_npq * block_k >= 64 * 64)):
+            # Values gathered one by one take registers: with 4 warps the 7x7 of ResNet spills, and in fp32 the 11x11 of
+            # AlexNet does in tiles of 64x64.
+            warps = 8
         block_crs = _gpu_conv2d_step(dtype, channels, reduction)
         stages = _gpu_stages(target, dtype, (block_npq + block_k) * block_crs)
     return Tiling(
