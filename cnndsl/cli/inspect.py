@@ -5,115 +5,119 @@ from __future__ import annotations
 import click
 
 from cnndsl import targets
-from cnndsl.cli import terminal
+from cnndsl.cli import inspect_sides, inspect_whole, terminal
 from cnndsl.cli.commands import Command
-from cnndsl.cli.options import file_argument, read_settings, set_option
-from cnndsl.cli.sources import load_graph, read_source
-from cnndsl.errors import did_you_mean, problem
-from cnndsl.ir import Graph
-from cnndsl.targets import Target
+from cnndsl.cli.inspect_sides import Request, Side
+from cnndsl.cli.options import file_argument, json_option, read_settings, set_option
 from cnndsl.tiles import DType
 
 STAGES = {
     "tree": "what the parser read",
     "graph": "layers with their shapes, everything expanded (the default)",
     "simplified": "what is left to compute: batch norms folded, dropouts gone",
-    "groups": "the layers that each kernel computes",
+    "groups": "the layers that each kernel computes, and why not more of them",
     "plan": "memory and kernel launches, for a target and a type",
-    "source": "the Python file that runs",
+    "lines": "the .cnn files, with the kernels that each line became",
+    "source": "the Python files that run (the default with LAYER)",
+    "ttir": "Triton's IR of the kernels",
+    "ttgir": "Triton's IR with the layouts of a GPU",
+    "llir": "LLVM's IR",
+    "ptx": "NVIDIA's virtual assembly",
+    "sass": "NVIDIA's machine code",
+    "amdgcn": "AMD's machine code",
+    "resources": "registers, spills, shared memory, occupancy and telling instructions",
 }
 
 _EXAMPLES = """\b
 Examples:
   cnndsl inspect net.cnn
   cnndsl inspect examples/vgg16_bn.cnn --stage groups
-  cnndsl inspect examples/alexnet.cnn --stage plan --target sm_90 --dtype fp16 --batch 128
-  cnndsl inspect examples/alexnet.cnn --stage source > network.py
+  cnndsl inspect examples/alexnet.cnn --stage plan --target sm_90 --dtype fp16
+  cnndsl inspect examples/alexnet.cnn conv2 --target sm_90 > conv2.py
+  cnndsl inspect examples/alexnet.cnn 10 --stage ptx
+  cnndsl inspect examples/vgg16.cnn vgg.cnn:9 --stage sass --target sm_80
+  cnndsl inspect examples/alexnet.cnn --stage resources --target sm_80 --target sm_90
+  cnndsl inspect examples/alexnet.cnn conv2 --stage ttgir --diff sm_80
+
+\b
+LAYER is the name of a layer or a kernel, a label, or a path that layers stand
+under. A number is a line of FILE, `other.cnn:9` a line of a file that it uses.
+Of a layer that needs no kernel, standard error says why.
 
 \b
 Stages:
-""" + "\n".join(f"  {name:<12}{meaning}" for name, meaning in STAGES.items())
+""" + "\n".join(f"  {name:<12}{meaning}" for name, meaning in STAGES.items()) + """
+
+\b
+Stages from ttir on are compiled by Triton, which needs no GPU, and kept in a
+cache. A kernel that cannot be compiled is reported in its place; the exit code
+is 1 then.
+"""
 
 
 @click.command(cls=Command, epilog=_EXAMPLES)
 @file_argument
+@click.argument("layer", metavar="[LAYER|LINE]", required=False)
 @click.option(
-    "--stage", type=click.Choice(list(STAGES)), default="graph", help="Which stage to print; see below."
+    "--stage", type=click.Choice(list(STAGES)), metavar="STAGE", help="Which stage to print; see below."
 )
 @click.option(
-    "--target", "--device", "target", default="interpreter", metavar="T",
-    help="interpreter (the default), auto for this machine's, or one of "
-    + ", ".join(t.name for t in targets.TARGETS[1:]) + ".",
+    "--target", "--device", "names", multiple=True, metavar="T",
+    help="auto for this machine's, or one of " + ", ".join(t.name for t in targets.TARGETS)
+    + f". Default: {inspect_sides.DEFAULT_GPU} for the stages that are compiled, interpreter for the others. "
+    "May be repeated with --stage resources.",
 )
 @click.option(
-    "--dtype", type=click.Choice(["fp32", "tf32", "fp16", "bf16"]), default="fp32", help="Default: fp32."
+    "--dtype", type=click.Choice(inspect_sides.DTYPES), default="fp32", help="Default: fp32."
 )
 @click.option(
     "--batch", type=click.IntRange(1, 2**16), default=1, metavar="N",
     help="Pictures that tiles are chosen for. Default: 1.",
 )
+@click.option(
+    "--diff", "other", metavar="OTHER",
+    help="Print what differs with another target, type or network: --diff sm_80, --diff fp32, --diff other.cnn. "
+    "The exit code does not tell.",
+)
+@click.option(
+    "--locations", is_flag=True, help="Leave in compiled stages what tells debuggers where code comes from."
+)
 @set_option
-def command(file: str, stage: str, target: str, dtype: DType, batch: int, settings: tuple[str, ...]) -> None:
-    """Print a stage of the compiler."""
-    values = read_settings(settings)
-    if stage == "tree":
-        terminal.out(_tree(file))
+@json_option
+def command(
+    file: str, layer: str | None, stage: str | None, names: tuple[str, ...], dtype: DType, batch: int,
+    other: str | None, locations: bool, settings: tuple[str, ...], as_json: bool,  # noqa: FBT001 - click's, by name
+) -> None:
+    """Print a stage of the compiler, of all layers or of one."""
+    request = Request(
+        file, layer, stage if stage is not None else "graph" if layer is None else "source",
+        names=names, dtype=dtype, batch=batch, other=other, settings=read_settings(settings),
+        locations=locations, as_json=as_json,
+    )
+    inspect_sides.check(request)
+    if request.stage == "tree":
+        inspect_whole.show_tree(request)
         return
-    graph = load_graph(file, values)
-    terminal.out(_show(graph, stage, target=target, dtype=dtype, batch=batch).rstrip())
+    sides = inspect_sides.sides(request)
+    _print(request, sides)
 
 
-def _tree(file: str) -> str:
-    """The file's own tree, before anything is looked up: it shows what was read when the rest fails."""
-    from cnndsl.parser import parse
-    from cnndsl.tree import show
+def _print(request: Request, sides: list[Side]) -> None:
+    """Print a stage. Raises CnnError."""
+    if request.layer is not None and request.stage not in {"graph", "simplified", "lines"}:
+        for note in sides[0].selection.notes:
+            terminal.say(note)
+    if request.stage in inspect_sides.WHOLE:
+        inspect_whole.show(request, sides)
+        return
+    chosen = sides[0].selection
+    if not chosen.kernels and not chosen.network:
+        return
+    if request.stage == "resources":
+        from cnndsl.cli import inspect_resources
 
-    text, name, network = read_source(file)
-    tree = parse(text, name)
-    known = [d.name for d in tree.definitions if d.kind == "network"]
-    if network is not None and network not in known:
-        guess = did_you_mean(network, known)
-        hint = (f"did you mean `{guess}`?",) if guess is not None else ()
-        raise problem("E0213", f"there is no network `{network}` in {name}", help=hint)
-    return show(tree, network=network)
+        inspect_resources.show(request, sides)
+    else:
+        from cnndsl.cli import inspect_kernels
 
-
-def _show(graph: Graph, stage: str, *, target: str, dtype: DType, batch: int) -> str:
-    from cnndsl import ir
-
-    if stage == "graph":
-        return ir.show(graph)
-    from cnndsl.passes.simplify import simplify
-
-    simplified = simplify(graph)
-    if stage == "simplified":
-        return ir.show(simplified)
-    from cnndsl.passes import fuse
-
-    groups = fuse.fuse(simplified)
-    if stage == "groups":
-        return fuse.show(groups)
-    from cnndsl.passes import plan
-
-    planned = plan.plan(groups, target=_target(target), dtype=dtype, batch=batch)
-    if stage == "plan":
-        return plan.show(planned)
-    from cnndsl.codegen.emit import network_source
-
-    return network_source(planned)
-
-
-def _target(name: str) -> Target:
-    """A target by name. Raises CnnError (E0703)."""
-    if name == "auto":
-        from cnndsl.runtime import device
-
-        return device.choose(None)[1]
-    known = {"cpu": "interpreter"}.get(name, name)
-    for target in targets.TARGETS:
-        if target.name == known:
-            return target
-    names = [t.name for t in targets.TARGETS]
-    guess = did_you_mean(name, names)
-    hint = f"did you mean `{guess}`?" if guess is not None else f"targets are {', '.join(names)}, or auto"
-    raise problem("E0703", f"there is no target `{name}`", help=(hint,))
+        inspect_kernels.show(request, sides)
