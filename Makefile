@@ -1,6 +1,8 @@
 # make demo    AlexNet on a picture of a cat, checked against torch; needs no GPU
 # make test    linter, type checker and the whole test suite; needs no GPU
 # make docs    write docs/layers.md and docs/errors.md anew from the layers and the error codes
+# make kernels write docs/kernels.md anew: all kernels of all examples, compiled for four targets (five minutes)
+# make gate    compile all those kernels and hold them to that page, where `make test` compiles a sample
 # make clean   remove what these made, the virtual environment too
 #
 # All work in .venv, which is made on first use. Another Python: make test PYTHON=python3.12
@@ -10,7 +12,7 @@ BIN := .venv/bin
 # As recent as the last installation; a changed list of packages installs again.
 INSTALLED := .venv/installed
 
-.PHONY: demo test docs clean
+.PHONY: demo test docs kernels gate clean
 
 demo: $(INSTALLED)
 	$(BIN)/cnndsl run examples/alexnet.cnn examples/images/chelsea.png --verify
@@ -25,6 +27,12 @@ WORKERS ?= 2
 
 docs: $(INSTALLED)
 	$(BIN)/python scripts/generate_docs.py
+
+kernels: $(INSTALLED)
+	$(BIN)/python scripts/kernel_table.py
+
+gate: $(INSTALLED)
+	CNNDSL_COMPILE_ALL=1 $(BIN)/pytest tests/test_kernel_table.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -200,13 +200,14 @@ def _tile(
         return _interpreter_rows(pixels * batch, columns), columns, 1
     columns = _gpu_columns(channels, _bytes(dtype))
     # Two tiles per multiprocessor, where there is that much work. A warp has at least 256 elements: 8 for a
-    # thread.
+    # thread, of which AMD's warps have 64.
+    least = max(256, target.warp_size * 16 // _bytes(dtype))
     elements = largest
-    while elements > 256 and cdiv(pixels * batch, elements // columns) * cdiv(channels, columns) < (
+    while elements > least and cdiv(pixels * batch, elements // columns) * cdiv(channels, columns) < (
         2 * target.num_multiprocessors
     ):
         elements //= 2
-    return elements // columns, columns, min(4, elements // 256)
+    return elements // columns, columns, min(4, elements // least)
 
 
 def _gpu_columns(channels: int, itemsize: int) -> int:
