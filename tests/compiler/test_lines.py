@@ -73,7 +73,6 @@ EXPECTED_OF = {
         ("amdgcn", r"\tv_mfma", {MATRIX}),
         ("llir", r"call .*llvm\.maxnum", {HELPER}),
         ("amdgcn", r"\tv_max_f32", {HELPER}),
-        ("amdgcn", r"\tbuffer_load_dwordx4", LOADS | {BIAS}),
         ("amdgcn", r"\tbuffer_store", {STORE}),
     ],
 }  # fmt: skip
@@ -83,6 +82,11 @@ EXPECTED_OF = {
 def test_telling_lines(target: str, dense) -> None:
     found = {(stage, what): lines_with(dense[target], stage, what) for stage, what, _ in EXPECTED_OF[target]}
     assert found == {(stage, what): lines for stage, what, lines in EXPECTED_OF[target]}
+
+
+def test_loads_of_amd(dense) -> None:
+    """The bias is read in another width by some versions of Triton."""
+    assert LOADS <= lines_with(dense["gfx942"], "amdgcn", r"\tbuffer_load_dwordx4") <= LOADS | {BIAS}
 
 
 @pytest.mark.parametrize(("target", "stage"), EVERY_STAGE)
