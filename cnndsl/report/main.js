@@ -241,7 +241,7 @@ function remember() {
   parts.set("view", state.view);
   if (state.chosen || state.view !== "overview") parts.set("launch", anchorOf(state.launch));
   if (state.view === "code") {
-    parts.set("panes", desk.panes.map((pane) => pane.stage?.name ?? "source").join(","));
+    parts.set("panes", desk.wanted.join(","));
     if (desk.pinned) parts.set("line", desk.pinned);
   }
   const address = `#${parts.toString().replaceAll("%2C", ",").replaceAll("%3A", ":")}`;

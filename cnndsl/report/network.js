@@ -90,9 +90,15 @@ class Picture {
       const box = event.target.closest?.("g.box");
       return node?.dataset.node ?? (box ? this.chosenOf(box) : undefined);
     };
-    this.svg.addEventListener("click", (event) => {
-      const layer = layerAt(event);
-      if (layer !== undefined && !this.dragged) pick(layer);
+    // What counts is what was pressed: focusing a box may scroll it away from under the pointer.
+    let pressed;
+    this.svg.addEventListener("pointerdown", (event) => { pressed = layerAt(event); });
+    this.svg.addEventListener("mousedown", (event) => {
+      event.preventDefault();
+      event.target.closest?.("g.box[tabindex]")?.focus({ preventScroll: true });
+    });
+    this.svg.addEventListener("click", () => {
+      if (pressed !== undefined && !this.dragged) pick(pressed);
     });
     this.svg.addEventListener("pointerover", (event) => point(layerAt(event) ?? null));
     this.svg.addEventListener("pointerleave", () => point(null));

@@ -185,7 +185,6 @@ class Desk {
       this.row.append(pane.element);
     }
     while (this.panes.length > this.wanted.length) this.panes.pop().element.remove();
-    this.row.style.setProperty("--panes", this.panes.length);
     this.number.value = String(this.panes.length);
   }
 
@@ -215,10 +214,12 @@ class Desk {
       used.add(name);
       pane.stage = this.stages.get(name);
     });
+    const alone = names.length === 1;
     this.panes.forEach((pane, position) => {
-      pane.show(pane.stage, names, this.note && position === this.panes.length - 1 && names.length === 1 ? this.note : null);
+      pane.element.hidden = alone && position > 0;
+      pane.show(pane.stage, names, alone && position === 0 ? this.note : null);
     });
-    this.row.classList.toggle("alone", names.length === 1);
+    this.row.style.setProperty("--panes", alone ? 1 : this.panes.length);
     this.relight();
   }
 
