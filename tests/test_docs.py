@@ -167,6 +167,8 @@ def perform(command: str, folder: Path) -> tuple[str, int]:
     match words[0]:
         case "cnndsl":
             words = [sys.executable, "-m", "cnndsl", *words[1:]]
+        case "python" if len(words) > 1 and (folder / words[1] / "about.json").exists():
+            words = [sys.executable, *words[1:]]  # a network that the page has built
         case "make":
             words = ["make", "--silent", "--question", "-C", str(ROOT), *words[1:]]
         case "cat":

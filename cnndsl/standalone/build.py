@@ -171,7 +171,7 @@ def _about(
                 "shared_memory_bytes": max((each["shared"] for each in made), default=0),
             }
             for t, made in zip(wanted, descriptions, strict=True)
-        ],  # fmt: skip
+        ],
         "files": sorted(files),
     }
     return json.dumps(data, indent=2).encode() + b"\n"

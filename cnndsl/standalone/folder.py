@@ -72,11 +72,12 @@ def _swap(fresh: Path, folder: Path, scratch: Path) -> None:
         fresh.rename(folder)
         return
     old = scratch / "old"
-    folder.rename(old)
     try:
+        folder.rename(old)
         fresh.rename(folder)
     except BaseException:
-        old.rename(folder)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         raise
 
 
@@ -96,7 +97,7 @@ def _foreign(folder: Path) -> str | None:
     known = {*listed, MARK} if listed else set()
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in sorted(names):
+        for name in sorted([*names, *(each for each in folders if (Path(root) / each).is_symlink())]):
             place = (Path(root) / name).relative_to(folder).as_posix()
             if place not in known:
                 return place

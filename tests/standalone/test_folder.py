@@ -24,7 +24,9 @@ OTHER = TINY.replace("conv(4, 3x3) -> relu", "first: conv(4, 3x3)")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """The files by their places, but for what Python leaves beside the modules that it has imported."""
+    files = (p for p in folder.rglob("*") if p.is_file() and p.parent.name != "__pycache__")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
 def mistake(folder: Path, text: str = TINY, **options: object) -> Diagnostic:
@@ -67,8 +69,7 @@ def test_two_builds_have_the_same_bytes(every: Path, tmp_path: Path) -> None:
     build_in(tmp_path / "every", EVERY, targets=("sm_90",), dtype="fp16", seed=7)
     again = contents(tmp_path / "every")
     first = contents(every)
-    assert {name for name in first if "__pycache__" not in name} == set(again)
-    assert all(first[name] == content for name, content in again.items())
+    assert first == again
     build_in(tmp_path / "every", EVERY, targets=("sm_90",), dtype="fp16", seed=8)
     changed = contents(tmp_path / "every")
     assert [name for name in again if changed[name] != again[name]] == ["weights.safetensors"]
@@ -91,8 +92,7 @@ def test_what_the_program_is_told(every: Path) -> None:
     assert list(shared) == ["sm_90", "interpreter"]
     descriptions = [json.loads(path.read_bytes()) for path in (every / "sm_90" / "binaries").glob("*.json")]
     assert 0 < shared["sm_90"] == max(each["shared"] for each in descriptions)
-    present = set(contents(every)) - {"about.json"}
-    assert {name for name in present if "__pycache__" not in name} == set(about["files"])
+    assert set(contents(every)) - {"about.json"} == set(about["files"])
 
 
 def test_readme(every: Path) -> None:
@@ -182,6 +182,9 @@ def test_an_earlier_build_with_files_of_others(tmp_path: Path) -> None:
     (tmp_path / "net" / "out.npz").write_bytes(b"results")
     assert mistake(tmp_path / "net").code == "E0422"
     (tmp_path / "net" / "out.npz").unlink()
+    (tmp_path / "net" / "data").symlink_to(tmp_path)
+    assert "`data`" in mistake(tmp_path / "net").message
+    (tmp_path / "net" / "data").unlink()
     build_in(tmp_path / "net", TINY)
 
 
@@ -238,6 +241,25 @@ def test_an_interruption_leaves_what_was_there(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(KeyboardInterrupt):
         build_in(tmp_path / "net", TINY)
     monkeypatch.undo()
+    assert contents(tmp_path / "net") == before
+    assert os.listdir(tmp_path) == ["net"]
+
+
+def test_an_interruption_right_after_the_old_build_was_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_in(tmp_path / "net", OTHER)
+    before = contents(tmp_path / "net")
+    rename = Path.rename
+
+    def interrupted(self: Path, other: Path) -> None:
+        rename(self, other)
+        if self == tmp_path / "net":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_in(tmp_path / "net", TINY)
     assert contents(tmp_path / "net") == before
     assert os.listdir(tmp_path) == ["net"]
 
