@@ -168,11 +168,7 @@ function show({ from = null } = {}) {
     $("#headline").replaceChildren(...headline(report, target(), state.launch, { go: walk, layers: { open: openLine } }).flat());
   }
   switch (state.view) {
-    case "overview":
-      table.show(target(), state.chosen ? state.launch : -1);
-      $("#view-overview").replaceChildren(...overview(report, target(), { table, selected: state.chosen ? state.launch : -1, pick: open }).filter(Boolean));
-      table.select(state.chosen ? state.launch : -1, from !== null);
-      break;
+    case "overview": showOverview(from !== null); break;
     case "code": showCode(); break;
     case "resources": $("#view-resources").replaceChildren(...resourcesView(target(), state.launch).filter(Boolean)); break;
     case "cost": $("#view-cost").replaceChildren(...costView(report, target(), state.launch, { pick: select }).filter(Boolean)); break;
@@ -185,6 +181,21 @@ function show({ from = null } = {}) {
   picture.select(picked ? layerNames(state.launch) : new Set(), picked && from !== "picture");
   markChips();
   document.title = perKernel ? `${launch().title} – ${report.title}` : report.title;
+}
+
+let overviewOf = null;
+
+/** Made once for each target: a table of a thousand rows is not for every key. */
+function showOverview(reveal) {
+  const selected = state.chosen ? state.launch : -1;
+  if (overviewOf !== target()) {
+    overviewOf = target();
+    table.show(target(), selected);
+    $("#view-overview").replaceChildren(...overview(report, target(), { table }).filter(Boolean));
+  }
+  const chart = roofline(target(), { selected, pick: open });
+  if (chart) $("#view-overview .roofline-figure .chart").replaceChildren(chart);
+  table.select(selected, reveal);
 }
 
 async function showCode() {
@@ -365,6 +376,23 @@ function splitter() {
   });
 }
 
+const codeViewsOf = () => [text.view, ...desk.panes.map((pane) => pane.view)];
+
+/** On paper all lines are there, on white. */
+function printing() {
+  const root = document.documentElement;
+  let theme = null;
+  window.addEventListener("beforeprint", () => {
+    theme = root.dataset.theme;
+    root.dataset.theme = "light";
+    for (const view of codeViewsOf()) view.draw(true);
+  });
+  window.addEventListener("afterprint", () => {
+    root.dataset.theme = theme;
+    for (const view of codeViewsOf()) view.draw();
+  });
+}
+
 function begin() {
   const choice = $("#target");
   choice.append(...report.targets.map((each, position) => h("option", { value: position }, each.title)));
@@ -374,12 +402,11 @@ function begin() {
   $("#keys-button").addEventListener("click", showKeys);
   $("#wide-button").addEventListener("click", widen);
   $("#theme-button").addEventListener("click", flipTheme);
-  new MutationObserver(() => { for (const view of [text.view, ...desk.panes.map((pane) => pane.view)]) view.rule(); })
+  new MutationObserver(() => { for (const view of codeViewsOf()) view.rule(); })
     .observe(document.documentElement, { attributeFilter: ["data-theme"] });
   document.addEventListener("keydown", onKey);
   window.addEventListener("hashchange", recall);
-  window.addEventListener("beforeprint", () => { for (const view of [text.view, ...desk.panes.map((pane) => pane.view)]) view.draw(true); });
-  window.addEventListener("afterprint", () => { for (const view of [text.view, ...desk.panes.map((pane) => pane.view)]) view.draw(); });
+  printing();
   splitter();
   index();
   facts();

@@ -118,7 +118,7 @@ class LaunchTable {
 }
 
 /** The whole network on one page: totals, the roofline, the table. */
-function overview(report, target, { table, selected, pick }) {
+function overview(report, target, { table }) {
   const { totals } = target;
   const failed = target.kernels.filter((kernel) => kernel.error).length;
   const compiled = target.kernels.filter((kernel) => kernel.resources);
@@ -139,11 +139,11 @@ function overview(report, target, { table, selected, pick }) {
       spilling ? "keep registers in local memory" : `in ${count(compiled.length, "compiled kernel")}`, spilling ? "bad" : "good") : null,
     failed ? fact("Failed", count(failed, "kernel"), "did not compile; see their code", "bad") : null,
   );
-  const chart = roofline(target, { selected, pick });
+  const drawn = target.peak && target.launches.some((launch) => launch.flops && launch.seconds);
   return [
     facts,
     target.note ? h("p", { class: "note" }, target.note) : null,
-    chart ? h("figure", { class: "roofline-figure" }, chart, h("figcaption", {}, roofNote(target),
+    drawn ? h("figure", { class: "roofline-figure" }, h("div", { class: "chart" }), h("figcaption", {}, roofNote(target),
       h("span", { class: "legend" }, [...new Set(target.launches.map((launch) => launch.family))].map((family) => h(
         "span", {}, h("i", { style: { "--colour": colourOf(family) } }), FAMILIES[family] ?? family))))) : null,
     table.element,
