@@ -25,7 +25,7 @@ STAGES = {
     "ptx": "NVIDIA's virtual assembly",
     "sass": "NVIDIA's machine code",
     "amdgcn": "AMD's machine code",
-    "resources": "registers, spills, shared memory, occupancy and telling instructions",
+    "resources": "registers, spills, shared memory, occupancy, telling instructions",
 }
 
 _EXAMPLES = """\b
@@ -36,7 +36,7 @@ Examples:
   cnndsl inspect examples/alexnet.cnn conv2 --target sm_90 > conv2.py
   cnndsl inspect examples/alexnet.cnn 10 --stage ptx
   cnndsl inspect examples/vgg16.cnn vgg.cnn:9 --stage sass --target sm_80
-  cnndsl inspect examples/alexnet.cnn --stage resources --target sm_80 --target sm_90
+  cnndsl inspect net.cnn --stage resources --target sm_80 --target sm_90
   cnndsl inspect examples/alexnet.cnn conv2 --stage ttgir --diff sm_80
 
 \b

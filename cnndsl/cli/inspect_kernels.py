@@ -104,6 +104,7 @@ def compile_sides(sides: Sequence[Side]) -> list[dict[str, Compiled]]:
     start = time.monotonic()
     with Progress() as progress:
         progress.phase(f"compiling for {named}")
+        progress.step(0, len(jobs), "")
         done = compile_kernels(jobs, workers=workers, progress=progress.step)
     seconds = time.monotonic() - start
     fresh = sum(not one.cached for one in done)

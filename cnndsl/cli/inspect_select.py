@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnndsl.errors import CnnError, did_you_mean, listed, problem
 from cnndsl.linemap import Layer, Line, LineMap
@@ -29,13 +29,17 @@ class Selection:
 MAX_NOTES = 3
 """Layers without a kernel that have a sentence each."""
 
-NOTHING = Selection((), (), ())
-"""No layers at all."""
-
 
 def everything(lines: LineMap) -> Selection:
     """All layers and kernels."""
     return Selection(lines.layers, (), tuple(k.name for k in lines.kernels), network=True)
+
+
+def alike(lines: LineMap, chosen: Selection) -> Selection:
+    """The layers of another network that have the names of those that were chosen, perhaps none."""
+    names = {layer.name for layer in chosen.layers}
+    found = _of_layers(lines, [layer for layer in lines.layers if layer.name in names])
+    return replace(found, network=chosen.network)
 
 
 def select(lines: LineMap, wanted: str, *, outputs: Sequence[tuple[str, str]] = ()) -> Selection:

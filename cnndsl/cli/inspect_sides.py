@@ -13,7 +13,7 @@ import click
 from cnndsl import targets
 from cnndsl.cli import terminal
 from cnndsl.cli.inspect_made import Made
-from cnndsl.cli.inspect_select import NOTHING, Selection, everything, select
+from cnndsl.cli.inspect_select import Selection, alike, everything, select
 from cnndsl.cli.sources import load
 from cnndsl.cli.target_names import target_named
 from cnndsl.errors import CnnError, did_you_mean, listed, problem
@@ -64,26 +64,23 @@ class Request:
 class Side:
     """A network with what was chosen of it; `title` tells it from the other: "sm_80", "fp32", "net.cnn".
 
-    A network that another is compared with need not have what was chosen there: it is `lenient`.
+    Of a network that another is compared with, its `partner`, the layers of the same names are chosen, if it has any.
     """
 
     title: str
     file: str
     made: Made
     layer: str | None
-    lenient: bool = False
+    partner: Side | None = None
 
     @cached_property
     def selection(self) -> Selection:
         """The chosen layers and kernels. Raises CnnError (E0707)."""
         if self.layer is None:
             return everything(self.made.lines)
-        try:
-            return select(self.made.lines, self.layer, outputs=self.made.graph.outputs)
-        except CnnError:
-            if not self.lenient:
-                raise
-            return NOTHING
+        if self.partner is not None:
+            return alike(self.made.lines, self.partner.selection)
+        return select(self.made.lines, self.layer, outputs=self.made.graph.outputs)
 
     @property
     def place(self) -> str:
@@ -126,16 +123,16 @@ def _two(request: Request, first: Side, other: str) -> Iterator[Side]:
     dtype = next((t for t in DTYPES if t == other), None)
     if target is not None:
         _require(target, request.stage)
-        second = replace(first, title=other, made=replace(made, target=target), lenient=True)
+        second = replace(first, title=other, made=replace(made, target=target), partner=first)
     elif dtype is not None:
         first = replace(first, title=made.dtype)
-        second = replace(first, title=dtype, made=replace(made, dtype=dtype), lenient=True)
+        second = replace(first, title=dtype, made=replace(made, dtype=dtype), partner=first)
     else:
         if not (other == "-" or os.path.exists(split_network(other)[0]) or ".cnn" in other):
             raise _nothing_to_compare(other)
         graph = _graph(other, request.settings, lenient=True)
         first = replace(first, title=request.file)
-        second = Side(other, other, replace(made, graph=graph), request.layer, lenient=True)
+        second = Side(other, other, replace(made, graph=graph), request.layer, partner=first)
     yield first
     yield second
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from cnndsl import ir
 from cnndsl.cli import terminal
+from cnndsl.cli.figures import counted
 from cnndsl.cli.inspect_diff import paint, unified
 from cnndsl.cli.inspect_made import Made
 from cnndsl.cli.inspect_select import Selection, note
@@ -130,11 +131,11 @@ def _lines(made: Made, selection: Selection | None, *, width: int | None) -> Ite
     """The ``.cnn`` files with the kernels of every line, beside it or, where there is no room, below it."""
     found = made.lines
     chosen = {layer.name for layer in selection.layers} if selection is not None else None
-    yield terminal.bold(
-        f"{made.graph.name} for {made.target.name} in {made.dtype}: "
-        f"{sum(node.op is not None for node in made.graph.nodes)} layers, "
-        f"{len(found.kernels)} kernels, {sum(map(len, made.package.launches))} launches"
-    )
+    layers = sum(node.op is not None for node in made.graph.nodes)
+    launches = sum(map(len, made.package.launches))
+    shown = f"{counted(layers, 'layer')}, {counted(len(found.kernels), 'kernel')}"
+    launched = f" launched {launches:,} times" if launches > len(found.kernels) else ""
+    yield terminal.bold(f"{made.graph.name} for {made.target.name} in {made.dtype}: {shown}{launched}")
     for file in found.files:
         lines = [line for line in found.lines if line.file == file]
         if chosen is not None:
@@ -142,10 +143,10 @@ def _lines(made: Made, selection: Selection | None, *, width: int | None) -> Ite
         if lines:
             yield ""
             yield terminal.bold(file)
-            yield from _file(lines, found, width=width)
+            yield from _file(lines, found, chosen=chosen, width=width)
 
 
-def _file(lines: list[Line], found: LineMap, *, width: int | None) -> Iterator[str]:
+def _file(lines: list[Line], found: LineMap, *, chosen: set[str] | None, width: int | None) -> Iterator[str]:
     digits = len(str(lines[-1].number))
     texts = [printable(line.text.expandtabs(4)).rstrip() for line in lines]
     longest = max((len(text) for text, line in zip(texts, lines, strict=True) if line.layers or line.called), default=0)
@@ -153,7 +154,7 @@ def _file(lines: list[Line], found: LineMap, *, width: int | None) -> Iterator[s
     beside = width is None or width - start >= 24
     for line, text in zip(lines, texts, strict=True):
         head = f"{terminal.dim(str(line.number).rjust(digits))}  {text}"
-        said = _said(line, found)
+        said = _said(line, found, chosen)
         if not said:
             yield head.rstrip()
             continue
@@ -170,10 +171,14 @@ def _file(lines: list[Line], found: LineMap, *, width: int | None) -> Iterator[s
             yield from (indent + terminal.dim(each) for each in wrap(f"= {said}", max(width - len(indent), 16)))
 
 
-def _said(line: Line, found: LineMap) -> str:
-    """What became of the layers that begin on a line: ``conv1; dropout1 free``."""
-    here = [layer for layer in map(found.layer, line.layers) if layer.span.line == line.number]
-    called = [layer for layer in map(found.layer, line.called) if line.number in {span.line for span in layer.calls}]
+def _said(line: Line, found: LineMap, chosen: set[str] | None) -> str:
+    """What became of the layers that begin on a line, or of the chosen ones of them: ``conv1; dropout1 free``."""
+    own, calls = (
+        [found.layer(name) for name in names if chosen is None or name in chosen]
+        for names in (line.layers, line.called)
+    )
+    here = [layer for layer in own if layer.span.line == line.number]
+    called = [layer for layer in calls if line.number in {span.line for span in layer.calls}]
     named = {name for layer in (*here, *called) for name in layer.kernels}
     kernels = [name for name in line.kernels if name in named]
     if len(here) == 1 and not kernels:
@@ -184,7 +189,7 @@ def _said(line: Line, found: LineMap) -> str:
             fates.setdefault(layer.fate, []).append(layer.name)
     parts = [", ".join(kernels)] if kernels else []
     parts.extend(
-        f"{len(names)} layers {fate}" if len(names) > _NAMED else f"{listed(names)} {fate}"
+        f"{len(names):,} layers {fate}" if len(names) > _NAMED else f"{listed(names)} {fate}"
         for fate, names in fates.items()
     )
     return "; ".join(parts)
