@@ -199,7 +199,7 @@ def _launches(network: _Network, made: Package, peak: peaks.Peak | None) -> Iter
             yield Launch(
                 title=_names(names),
                 part=f"{i + 1} of {len(launched)}" if len(launched) > 1 else "",
-                op=" -> ".join(str(node.op) for node in step.group.nodes),
+                op=" -> ".join(network.lines.layer(node.name).op for node in step.group.nodes),
                 family=_family(step.group.anchor),
                 kernel=place[kernel],
                 layers=network.rank(names),
@@ -242,7 +242,10 @@ def _boundaries(network: _Network, made: Package, step: Step) -> Iterator[Bounda
     for come in (True, False):
         for each in network.boundaries:
             end = each.consumer if come else each.producer
-            if end is None or end.output.name != name or (come and each.producer is each.consumer):
+            # An input that is returned is copied by a step of the plan's own.
+            copied = come and end is None and name == f"{each.tensor}.copy.{each.output}"
+            own = end is not None and end.output.name == name and not (come and each.producer is each.consumer)
+            if not (copied or own):
                 continue
             readers = each.consumer.nodes if each.consumer is not None else ()
             reader = next((node.name for node in readers if each.tensor in node.inputs), None)
