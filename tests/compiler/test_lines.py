@@ -52,6 +52,7 @@ EXPECTED_CUDA = [
     ("llir", r"st\.global", {STORE}),
     ("llir", r"cp\.async\.c[ag]\.", LOADS),
     ("llir", r"^define ", {KERNEL}),
+    ("llir", r"add i32 .*, 63", {CALL}),
     ("ptx", r"st\.global", {STORE}),
     ("ptx", r"cp\.async\.c[ag]\.", LOADS),
     ("ptx", r"max\.NaN", {HELPER}),

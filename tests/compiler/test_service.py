@@ -1,5 +1,6 @@
 """Compiling kernels: results, order, the cache, mistakes, targets."""
 
+import linecache
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import samples
 from samples import DENSE, SCALE, job, with_source
 
 from cnndsl import targets
-from cnndsl.compiler import STAGES, Job, available, compile_kernels, entries, installation, pool, service
+from cnndsl.compiler import STAGES, Job, available, compile_kernels, entries, installation, pool, service, worker
 from cnndsl.errors import CnnError
 from cnndsl.targets import Target
 
@@ -186,6 +187,18 @@ def test_mistakes_are_results_and_the_others_are_compiled(empty_cache: Path, mon
             assert len(errors[name].splitlines()) <= 30
     assert found[-1].error is None
     assert len(started) == 2  # the second in place of the one that was aborted
+
+
+def test_files_of_one_name(tmp_path: Path, monkeypatch) -> None:
+    """A worker gets many files of one name; Triton reads each again by its name, in the folder of the moment."""
+    for text in ("X = 1\n", "X = 2\n"):
+        folder = tmp_path / text[4]
+        folder.mkdir()
+        (folder / "conv1.py").write_text(text)
+        os.utime(folder / "conv1.py", (0, 0))
+        monkeypatch.chdir(folder)
+        assert vars(worker._load("conv1.py", "conv1"))["X"] == int(text[4])
+        assert linecache.getlines("conv1.py") == [text]
 
 
 # --- targets and Triton ---------------------------------------------------------------------------------------------
