@@ -39,9 +39,9 @@ def only_step(said: str, layers: Iterable[Layer]) -> int:
         return steps[0]
     if not steps:
         raise problem("E0623", f"{said} has no kernel of its own", notes=[_why(layer) for layer in found])
-    kernels = list(dict.fromkeys(name for layer in found for name in layer.kernels))
-    names = [layer.name for layer in found if layer.uses] if len(found) > 1 else kernels
-    raise problem("E0623", f"{said} stands for several kernels", help=(f"name one: {listed(names)}",))
+    names = [layer.name for layer in found if layer.uses]
+    hint = (f"name one of its layers: {listed(names)}",) if len(names) > 1 else ()
+    raise problem("E0623", f"{said} is not one kernel: {len(steps)} launches compute it", help=hint)
 
 
 def _why(layer: Layer) -> str:

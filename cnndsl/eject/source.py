@@ -13,7 +13,7 @@ import torch
 from cnndsl.codegen.header import clean, filled, place_of, wrapped
 from cnndsl.codegen.package import Package
 from cnndsl.eject.facts import Facts, Tensor
-from cnndsl.eject.trace import Recorder, Stage, UnknownCallError, expressions, program
+from cnndsl.eject.trace import Recorder, Stage, UnknownCallError, program, tuple_program
 from cnndsl.errors import problem
 from cnndsl.ops.base import Weight
 from cnndsl.ops.normalize import LocalResponseNorm
@@ -223,21 +223,18 @@ def _pack(facts: Facts) -> list[str]:
         with Recorder() as recorder:
             made = anchor.op.pack(facts.plan.graph.types_of(anchor), tensors, ())
         called = {names[name]: tensor for name, tensor in tensors.items()}
-        texts = expressions(called, recorder.calls, [made[key] for key in packed])
+        # As the executor casts them.
+        types = {key: dtype if key == "weight" else torch.float32 for key in packed}
+        casts = {key: "" if made[key].dtype == types[key] else f".to({types[key]})" for key in packed}
+        lines = tuple_program(called, recorder.calls, [(made[key], casts[key]) for key in packed])
     except UnknownCallError as error:
         raise _opaque(facts, "packing", error) from None
-    lines = [
+    return ["\n".join([
         f"def pack({', '.join(names.values())}):",
         '    """The weights in the order in which the kernel reads them."""',
-    ]
-    for (key, name), text in zip(packed.items(), texts, strict=True):
-        cast = "" if made[key].dtype == (dtype if key == "weight" else torch.float32) else (
-            ".to(DTYPE)" if key == "weight" else ".float()"
-        )
-        bare = f"({text})" if cast and " " in text.partition("(")[0] else text
-        lines.append(f"    {name} = {bare}{cast}")
-    lines.append(f"    return {', '.join(packed.values())}")
-    return ["\n".join([*lines, ""])]
+        *(f"    {line}" for line in lines),
+        "",
+    ])]
 
 
 def _reference(facts: Facts) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ _INFIX = {
     "add": "+", "__add__": "+", "__radd__": "+", "sub": "-", "__sub__": "-", "mul": "*", "__mul__": "*",
     "__rmul__": "*", "div": "/", "__truediv__": "/", "true_divide": "/",
 }
+
+
+_DEFAULTS = {"dilation": 1, "groups": 1, "padding": 0, "ceil_mode": False, "return_indices": False}
+"""Of whatever function has such an argument, where Python does not tell."""
 
 
 class UnknownCallError(Exception):
@@ -45,7 +50,11 @@ class Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor):
+        if isinstance(result, torch.Tensor) and any(result is x for x in _tensors(args)):
+            # What a function returns as it came has not changed: `flatten` of a vector, `float` of fp32.
+            if func.__name__.endswith("_") and not func.__name__.endswith("__"):
+                raise UnknownCallError(f"the function {func.__name__}, which changes its argument")
+        elif isinstance(result, torch.Tensor):
             # Everything is kept, so that no two tensors have one id.
             self.calls.append(_Call(func, tuple(args), kwargs or {}, result))
         return result
@@ -75,14 +84,17 @@ def program(names: Mapping[str, torch.Tensor], stages: Sequence[Stage]) -> list[
     return lines
 
 
-def expressions(
-    names: Mapping[str, torch.Tensor], calls: Sequence[_Call], results: Iterable[torch.Tensor]
+def tuple_program(
+    names: Mapping[str, torch.Tensor], calls: Sequence[_Call], results: Sequence[tuple[torch.Tensor, str]]
 ) -> list[str]:
-    """Each of the results as one expression of `names`. Raises UnknownCallError."""
+    """The lines of a function's body that returns several results, each with a method call such as ".float()" behind.
+
+    Raises UnknownCallError.
+    """
     text = _Text({id(tensor): name for name, tensor in names.items()})
-    for call in calls:
-        text.names[id(call.result)] = text.expression(call)
-    return [text.names[id(result)] for result in results]
+    lines = text.lines(calls, Counter(id(result) for result, _ in results))
+    values = [f"{text.operand(result)}{behind}" if behind else text.value(result) for result, behind in results]
+    return [*lines, *wrapped("return ", [", ".join(values)], "", width=WIDTH)]
 
 
 class _Text:
@@ -93,22 +105,27 @@ class _Text:
 
     def stage(self, stage: Stage, before: str) -> list[str]:
         """The lines of a stage, whose result follows `before`."""
-        uses = Counter(id(x) for call in stage.calls for x in _tensors((call.args, call.kwargs)))
+        if not stage.calls or stage.calls[-1].result is not stage.result:
+            return [f"{before}{self.value(stage.result)}"] if before == "return " else []
+        *inner, last = stage.calls
+        lines = [*self.lines(inner, Counter(map(id, _tensors((last.args, last.kwargs))))), *self.line(before, last)]
+        self.names[id(stage.result)] = "y"
+        return lines
+
+    def lines(self, calls: Sequence[_Call], later: Counter[int]) -> list[str]:
+        """Assignments of what is used twice or would be long; all else stands where it is used.
+
+        `later` counts the uses behind these calls.
+        """
+        uses = later + Counter(id(x) for call in calls for x in _tensors((call.args, call.kwargs)))
         lines: list[str] = []
-        for call in stage.calls:
-            one = id(call.result)
-            if one == id(stage.result):
-                lines += self.line(before, call)
-            elif uses[one] == 1 and len(self.expression(call)) <= WIDTH // 2:
-                self.names[one] = self.expression(call)
-            elif uses[one]:
+        for call in calls:
+            one, text = id(call.result), self.expression(call)
+            if uses[one] > 1 or (uses[one] and len(text) > WIDTH // 2):
                 name = self.fresh(call)
                 lines += self.line(f"{name} = ", call)
-                self.names[one] = name
-        if before.startswith("return") and not any(line.startswith("return") for line in lines):
-            lines.append(f"return {self.names[id(stage.result)]}")
-        elif lines:
-            self.names[id(stage.result)] = "y"
+                text = name
+            self.names[one] = text
         return lines
 
     def fresh(self, call: _Call) -> str:
@@ -199,13 +216,13 @@ def _path(function: Callable[..., Any]) -> str:
 
 def _given(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that differ from their defaults, as far as Python knows these."""
-    try:
-        known = {p.name: p.default for p in signature(function).parameters.values() if p.default is not Parameter.empty}
-    except ValueError:  # of a function written in C
-        known = {}
+    known = dict(_DEFAULTS)
+    with contextlib.suppress(ValueError):  # of a function written in C
+        parameters = signature(function).parameters.values()
+        known |= {p.name: p.default for p in parameters if p.default is not Parameter.empty}
     return {
         key: value for key, value in kwargs.items()
-        if isinstance(value, torch.Tensor) or key not in known or known[key] != value
+        if isinstance(value, torch.Tensor) or key not in known or value not in (known[key], (known[key],) * 2)
     }
 
 
