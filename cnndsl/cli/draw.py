@@ -65,13 +65,11 @@ def _format_of(output: str) -> str:
     """The format by the end of a file's name. Raises CnnError (E0421)."""
     if output == "-":
         return "svg"
-    suffix = Path(output).suffix.lower()
-    if suffix[1:] in FORMATS:
-        return suffix[1:]
-    raise problem(
-        "E0421", f"cannot write {output}: pictures are written as .svg or .png",
-        help=("--format says it where the name cannot",),
-    )  # fmt: skip
+    path = Path(output)
+    if path.suffix.lower()[1:] in FORMATS:
+        return path.suffix.lower()[1:]
+    hint = f"write {output}.svg, or say --format svg" if not path.suffix else f"write {path.with_suffix('.svg')}"
+    raise problem("E0421", f"cannot write {output}: pictures are written as .svg or .png", help=(hint,))
 
 
 def _draw(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
@@ -57,15 +57,20 @@ class Shape:
     label: str
 
 
-def shapes(diagram: Diagram) -> list[Shape]:
+def shapes(diagram: Diagram, direction: Direction) -> list[Shape]:
     """Every box's shape. Boxes of layers have one width, but for joins and the few that need more."""
     found = [_shape(box, diagram) for box in diagram.boxes]
+    for i, box in enumerate(diagram.boxes):
+        # Room for the arrows into it, and for all but one of a few to stand on one side.
+        others = max(0, sum(link.row == 0 for link in box.links) - 1)
+        room = 2 * MARGIN + PORT * (others + min(others, 2))
+        found[i] = _enlarged(found[i], *((room, 0.0) if direction == "down" else (0.0, room)))
     regular = [i for i, box in enumerate(diagram.boxes) if box.kind == "layers" and not box.is_join]
     if regular:
         widths = [found[i].width for i in regular]
         common = min(max(widths), 1.5 * median(widths))
         for i in regular:
-            found[i] = _widened(found[i], common)
+            found[i] = _enlarged(found[i], common, 0.0)
     return found
 
 
@@ -97,7 +102,6 @@ def _shape(box: Box, diagram: Diagram) -> Shape:
         max((width(t, TEXT) for line in lines for t in line.texts[1:]), default=0.0),
         width(costs, SMALL),
         2 * width(label, LABEL),
-        2 * MARGIN + 2 * PORT * max(0, sum(link.row == 0 for link in box.links) - 1),
     )
     foot = FOOT if costs else INSET - BETWEEN
     return Shape(round(needed + 2 * INSET + 2 * INDENT), top + foot, tuple(lines), costs, label)
@@ -110,8 +114,11 @@ def _kernel_texts(box: Box) -> tuple[str, ...]:
     return (str(box.rows[0].node.op), "-> " + " -> ".join(rest)) if rest else (str(box.rows[0].node.op),)
 
 
-def _widened(shape: Shape, least: float) -> Shape:
-    return Shape(max(shape.width, round(least)), shape.height, shape.lines, shape.costs, shape.label)
+def _enlarged(shape: Shape, least_width: float, least_height: float) -> Shape:
+    """The shape with a least width and height, its lines in the middle of what was added."""
+    more = max(0.0, least_height - shape.height)
+    lines = tuple(replace(line, top=line.top + more / 2) for line in shape.lines)
+    return replace(shape, width=max(shape.width, round(least_width)), height=shape.height + more, lines=lines)
 
 
 def leaf_maker(

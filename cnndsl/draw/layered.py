@@ -127,11 +127,11 @@ class _Level:
     def join(self, upper: int, lower: int, value: int, ends: tuple[int, float, float]) -> Segment:
         slot, upper_at, lower_at = ends
         passing = upper in self.carried and lower in self.carried
-        self.segments.append(Segment(upper, lower, value, slot, upper_at, lower_at, strong=passing))
+        self.segments.append(Segment(upper, lower, value, slot, upper_at, lower_at, rank=int(passing)))
         return self.segments[-1]
 
     def mark_spines(self) -> None:
-        """Make strong what leads straight from an entry to an exit, or to the last child.
+        """Give the highest rank to what leads from an entry to an exit, or to the last child.
 
         Where arms come together the spine ends, and they are placed evenly about it; but an arm that only carries a
         value past the others gives way to the one that does not.
@@ -146,7 +146,7 @@ class _Level:
         for end in ends:
             at: Segment | None = end
             while at is not None:
-                at.strong = True
+                at.rank = 2
                 if at.upper in self.into:
                     at = self.into[at.upper]
                     continue
@@ -156,7 +156,7 @@ class _Level:
                 if len(arms) > 1 and all(s.upper >= len(self.children) for s in arms):
                     # Of values from outside, the last one made comes from nearest by.
                     arms = [max(arms, key=lambda s: s.value)]
-                at = arms[0] if len(arms) == 1 and not arms[0].strong else None
+                at = arms[0] if len(arms) == 1 and arms[0].rank < 2 else None
 
     # --- places ------------------------------------------------------------------------------------
 
@@ -207,9 +207,11 @@ class _Level:
         """Give the arrows into a leaf with several their first places: evenly, about the spine or the middle."""
         for i, child in enumerate(self.children):
             found = self.slots_of(i) if child.box is not None and len(child.slots) > 1 else []
-            spine = next((k for k, s in enumerate(found) if s.strong), (len(found) - 1) / 2)
+            spine = next((k for k, s in enumerate(found) if s.rank == 2), (len(found) - 1) / 2)
+            first = child.cross / 2 - PORT * spine
+            first = min(max(first, MARGIN), child.cross - MARGIN - PORT * (len(found) - 1))
             for k, s in enumerate(found):
-                s.lower_at = child.cross / 2 + PORT * (k - spine)
+                s.lower_at = first + PORT * k
 
     def slide(self) -> None:
         """Move arrows along the edge of their box to where they come from, as far as there is room."""
@@ -223,7 +225,8 @@ class _Level:
                 found[0].lower_at = wanted[0] if near else child.cross / 2
                 continue
             last = child.cross - MARGIN - PORT * (len(found) - 1)
-            for k, (s, at) in enumerate(zip(found, _spread(wanted, PORT), strict=True)):
+            weights = [1000.0 if s.rank == 2 else 1.0 for s in found]
+            for k, (s, at) in enumerate(zip(found, _spread(wanted, weights, PORT), strict=True)):
                 s.lower_at = min(max(at - PORT * k, MARGIN), last) + PORT * k
 
     # --- ways --------------------------------------------------------------------------------------
@@ -317,14 +320,15 @@ class _Level:
         return [*points, (self.starts[self.layer[last.lower]], self.lower_end(last))]
 
 
-def _spread(wanted: Sequence[float], apart: float) -> list[float]:
+def _spread(wanted: Sequence[float], weights: Sequence[float], apart: float) -> list[float]:
     """Places in the given order, `apart` at least, nearest to those wanted: isotonic regression."""
-    pools: list[tuple[float, int]] = []
-    for k, at in enumerate(wanted):
-        pool = (at - apart * k, 1)
+    pools: list[tuple[float, float, int]] = []
+    for k, (at, weight) in enumerate(zip(wanted, weights, strict=True)):
+        pool = (at - apart * k, weight, 1)
         while pools and pools[-1][0] > pool[0]:
-            mean, count = pools.pop()
-            pool = ((mean * count + pool[0] * pool[1]) / (count + pool[1]), count + pool[1])
+            mean, before, count = pools.pop()
+            total = before + pool[1]
+            pool = ((mean * before + pool[0] * pool[1]) / total, total, count + pool[2])
         pools.append(pool)
-    level = [mean for mean, count in pools for _ in range(count)]
+    level = [mean for mean, _, count in pools for _ in range(count)]
     return [at + apart * k for k, at in enumerate(level)]

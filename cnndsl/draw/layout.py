@@ -9,6 +9,7 @@ border. Columns that grow too long go on beside themselves.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -59,9 +60,10 @@ class Layout:
     def arrange(self, items: Sequence[Item], depth: int = 0) -> Piece:
         """One piece of the items, given in an order in which they can be computed."""
         parts = _Parts(self, items)
+        cuts = parts.cuts()
         pieces = [
-            self.part(items[a:b], entries=parts.entries(a), exits=parts.exits(b), depth=depth)
-            for a, b in parts.cuts()
+            self.part(items[a:b], entries=entries, exits=exits, depth=depth)
+            for (a, b), (entries, exits) in zip(cuts, parts.flows(cuts), strict=True)
         ]
         # A block that is but a little too long stays in one piece.
         limit = self.limit * _SLACK if self.limit is not None and depth > 0 else self.limit
@@ -69,6 +71,8 @@ class Layout:
 
     def part(self, items: Sequence[Item], *, entries: list[int], exits: list[int], depth: int) -> Piece:
         """A part of a body: an item, or a fork with all up to its join."""
+        # What others read too comes from the side where values pass by; there the last made is nearest.
+        entries = sorted(entries, key=lambda v: (1, -v) if len(self.readers[v]) > 1 else (0, v))
         if len(items) == 1:
             piece = self.item(items[0], depth)
             if piece.is_plain and set(exits) <= set(piece.tails):
@@ -99,9 +103,30 @@ class Layout:
 
     def arms(self, items: Sequence[Item]) -> list[list[Item]]:
         """The items in groups that can each be laid out on its own: arms of a fork, then plain chains."""
-        owner = {box: i for i, item in enumerate(items) for box in boxes_of(item)}
-        last = len(items) - 1
-        joined = list(range(last))
+        before, join = items[:-1], items[-1]
+        groups = self.connected(before)
+        if len(groups) > 1:
+            return [*groups, [join]]
+        cuts = _Parts(self, before).cuts()
+        if len(cuts) > 1 and not self.is_joined_alike(before[: cuts[0][1]], join):
+            return [list(before), [join]]
+        return self.chains(items)
+
+    def is_joined_alike(self, items: Sequence[Item], join: Item) -> bool:
+        """Whether a fork ends with a join that reads what a later join reads too.
+
+        Such a value goes past all that lies between on one line, with an arrow to each, not on one line for each.
+        """
+        if len(items) < 2 or len(self.connected(items[:-1])) > 1:
+            return False
+        held = {box for item in (*items, join) for box in boxes_of(item)}
+        first, later = ({v for box in boxes_of(item) for v in self.reads[box]} - held for item in (items[-1], join))
+        return bool(first & later)
+
+    def connected(self, items: Sequence[Item]) -> list[list[Item]]:
+        """The items in groups, each of those that read each other."""
+        sources = self.sources(items)
+        joined = list(range(len(items)))
 
         def find(i: int) -> int:
             while joined[i] != i:
@@ -109,20 +134,26 @@ class Layout:
                 i = joined[i]
             return i
 
-        sources = [{owner[v] for box in boxes_of(item) for v in self.reads[box] if v in owner} - {i}
-                   for i, item in enumerate(items)]  # fmt: skip
-        for i in range(last):
-            for source in sources[i]:
+        for i, found in enumerate(sources):
+            for source in found:
                 joined[find(i)] = find(source)
         groups: dict[int, list[Item]] = {}
-        for i in range(last):
-            groups.setdefault(find(i), []).append(items[i])
-        if len(groups) > 1 or len(_Parts(self, items[:last]).cuts()) > 1:
-            return [*groups.values(), [items[last]]]
-        return self.chains(items, sources, owner)
+        for i, item in enumerate(items):
+            groups.setdefault(find(i), []).append(item)
+        return list(groups.values())
 
-    def chains(self, items: Sequence[Item], sources: list[set[int]], owner: dict[int, int]) -> list[list[Item]]:
+    def sources(self, items: Sequence[Item]) -> list[set[int]]:
+        """For each item, the numbers of those that it reads."""
+        owner = {box: i for i, item in enumerate(items) for box in boxes_of(item)}
+        return [
+            {owner[v] for box in boxes_of(item) for v in self.reads[box] if v in owner} - {i}
+            for i, item in enumerate(items)
+        ]
+
+    def chains(self, items: Sequence[Item]) -> list[list[Item]]:
         """The items of a fork that has no arms, those in a row together: each the only reader of the one before it."""
+        sources = self.sources(items)
+        held = {box for item in items for box in boxes_of(item)}
         users: list[set[int]] = [set() for _ in items]
         leaves = [False] * len(items)
         reads_outside = [False] * len(items)
@@ -130,8 +161,8 @@ class Layout:
             for source in sources[i]:
                 users[source].add(i)
             boxes = boxes_of(item)
-            leaves[i] = any(reader not in owner for box in boxes for reader in self.readers[box])
-            reads_outside[i] = any(v not in owner for box in boxes for v in self.reads[box])
+            leaves[i] = any(reader not in held for box in boxes for reader in self.readers[box])
+            reads_outside[i] = any(v not in held for box in boxes for v in self.reads[box])
         chains: list[list[Item]] = []
         chain_of: dict[int, list[Item]] = {}
         for i, item in enumerate(items):
@@ -185,13 +216,19 @@ class _Parts:
                 cuts.append(i)
         return [*zip(cuts, [*cuts[1:], self.count], strict=True)]
 
-    def entries(self, start: int) -> list[int]:
-        """The values that flow into the part that begins with an item."""
-        return sorted(v for v, begin in self.begin.items() if begin < start <= self.end[v])
-
-    def exits(self, stop: int) -> list[int]:
-        """The values that flow out of the part that ends before an item."""
-        return sorted(v for v, begin in self.begin.items() if begin < stop <= self.end[v])
+    def flows(self, cuts: Sequence[tuple[int, int]]) -> list[tuple[list[int], list[int]]]:
+        """For each part the values that flow into it and out of it, past it included."""
+        starts = [start for start, _ in cuts]
+        into: list[list[int]] = [[] for _ in cuts]
+        out: list[list[int]] = [[] for _ in cuts]
+        for v in sorted(self.begin):
+            first = bisect_right(starts, self.begin[v]) - 1
+            last = bisect_right(starts, self.end[v]) - 1 if self.end[v] < self.count else len(cuts)
+            for part in range(first + 1, min(last + 1, len(cuts))):
+                into[part].append(v)
+            for part in range(max(first, 0), last):
+                out[part].append(v)
+        return [*zip(into, out, strict=True)]
 
 
 def boxes_of(item: Item) -> Iterable[int]:

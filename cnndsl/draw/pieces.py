@@ -30,7 +30,7 @@ ARROW = 13.0
 """Between the last track and an arrow's tip."""
 PORT = 14.0
 """The least distance between two arrows into one box, and between two values side by side."""
-MARGIN = 12.0
+MARGIN = 9.0
 """Between an arrow and the corner of its box."""
 BESIDE = 26.0
 """Between two boxes side by side."""

@@ -17,7 +17,8 @@ from itertools import pairwise
 class Segment:
     """A piece of a value's way: from a node to one in the next layer, with the offsets of its ends in both.
 
-    Strong segments are to be straight before all others: the spine of a network, and long ways past other nodes.
+    Of two that cannot both be straight, the one of the higher `rank` is: the spine of a network (2) goes before long
+    ways past other nodes (1), and these before the rest (0).
     """
 
     upper: int
@@ -26,11 +27,11 @@ class Segment:
     slot: int
     upper_at: float
     lower_at: float
-    strong: bool = False
+    rank: int = 0
 
 
-Edge = tuple[int, int, float, float, bool]
-"""Upper and lower node, the offsets of both ends, whether strong."""
+Edge = tuple[int, int, float, float, int]
+"""Upper and lower node, the offsets of both ends, and the rank."""
 
 
 def place(
@@ -55,21 +56,24 @@ def place(
 
 
 def _alignable(segments: Sequence[Segment]) -> list[Edge]:
-    """The segments that may become straight: the strong ones, and others where no strong one has its end."""
-    upper = {s.upper for s in segments if s.strong}
-    lower = {s.lower for s in segments if s.strong}
+    """The segments that may become straight: at both ends none of a higher rank ends."""
+    upper: dict[int, int] = {}
+    lower: dict[int, int] = {}
+    for s in segments:
+        upper[s.upper] = max(upper.get(s.upper, 0), s.rank)
+        lower[s.lower] = max(lower.get(s.lower, 0), s.rank)
     return [
-        (s.upper, s.lower, s.upper_at, s.lower_at, s.strong)
+        (s.upper, s.lower, s.upper_at, s.lower_at, s.rank)
         for s in segments
-        if s.strong or (s.upper not in upper and s.lower not in lower)
+        if s.rank == upper[s.upper] == lower[s.lower]
     ]
 
 
 def _turned(edge: Edge, widths: Sequence[float], *, upward: bool, mirrored: bool) -> Edge:
-    u, v, a, b, strong = edge
+    u, v, a, b, rank = edge
     if mirrored:
         a, b = widths[u] - a, widths[v] - b
-    return (v, u, b, a, strong) if upward else (u, v, a, b, strong)
+    return (v, u, b, a, rank) if upward else (u, v, a, b, rank)
 
 
 def _place_once(
@@ -82,7 +86,7 @@ def _place_once(
         above.setdefault(edge[1], []).append(edge)
     for found in above.values():
         found.sort(key=lambda e: (position[e[0]], e[2]))
-    blocked = _blocked(layers, above, position)
+    blocked = _blocked(layers, above, position, rank=1) | _blocked(layers, above, position, rank=2)
     root = list(range(len(widths)))
     shift = [0.0] * len(widths)
     for layer in layers[1:]:
@@ -97,20 +101,20 @@ def _place_once(
 
 
 def _blocked(
-    layers: list[list[int]], above: dict[int, list[Edge]], position: dict[int, int]
+    layers: list[list[int]], above: dict[int, list[Edge]], position: dict[int, int], *, rank: int
 ) -> set[tuple[int, int]]:
-    """The segments that cross a strong one: they give way."""
+    """The segments that cross one of a rank, of a lower one: they give way."""
     blocked: set[tuple[int, int]] = set()
     for upper, lower in pairwise(layers):
         left, start = 0, 0
         for i, v in enumerate(lower):
-            strong = next((e for e in above.get(v, ()) if e[4]), None)
-            if strong is None and i < len(lower) - 1:
+            firm = next((e for e in above.get(v, ()) if e[4] == rank), None)
+            if firm is None and i < len(lower) - 1:
                 continue
-            right = position[strong[0]] if strong is not None else len(upper)
+            right = position[firm[0]] if firm is not None else len(upper)
             for w in lower[start : i + 1]:
-                for u, _, _, _, is_strong in above.get(w, ()):
-                    if not is_strong and not left <= position[u] <= right:
+                for u, _, _, _, other in above.get(w, ()):
+                    if other < rank and not left <= position[u] <= right:
                         blocked.add((u, w))
             start, left = i + 1, right
     return blocked

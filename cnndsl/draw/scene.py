@@ -98,7 +98,7 @@ def scene(
 
     With `wrap`, a network too long for a page goes on in further columns; `header` puts its name and totals above it.
     """
-    found = boxes.shapes(diagram)
+    found = boxes.shapes(diagram, direction)
     layout = Layout(
         [[link.source for link in box.links] for box in diagram.boxes],
         leaf=boxes.leaf_maker(diagram, found, direction),
@@ -178,15 +178,15 @@ class _Painter:
         for home in into[common:-1]:
             follow(home, (home.child, 0))
         last = into[-1]
-        follow(last, (last.child, self.slot(last, slot)))
+        follow(last, (last.child, self.slot(last, source, slot)))
         # The room for the shape behind a box belongs to its piece: the line begins at its border.
         at, leaf = self.corner[source], out[-1].piece.children[out[-1].child][2]
         return [(at[0] + leaf.body, points[0][1]), *points]
 
     @staticmethod
-    def slot(home: _Home, slot: int) -> int:
+    def slot(home: _Home, source: int, slot: int) -> int:
         """The slot under which a piece knows an arrow: series and frames have one for each value."""
-        return slot if any(key[1] == (home.child, slot) for key in home.piece.wires) else 0
+        return slot if (source, (home.child, slot)) in home.piece.wires else 0
 
     # --- what is seen --------------------------------------------------------------------------------
 
@@ -256,7 +256,10 @@ class _Painter:
         text = shape.lines[0].texts[0]
         items = (
             Rect(x, y, shape.width, shape.height, shape.height / 2, box.kind),
-            Text(x + shape.width / 2, y + 15, text, boxes.TEXT, "ink", shape.width - 2 * boxes.INDENT, "middle"),
+            Text(
+                x + shape.width / 2, y + shape.height / 2 + 4, text, boxes.TEXT, "ink",
+                shape.width - 2 * boxes.INDENT, "middle",
+            ),
         )
         if box.kind == "output":
             return Group("output", items, (("output", box.name),), f"output {box.name} {box.type}")

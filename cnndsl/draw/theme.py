@@ -51,7 +51,7 @@ DARK: dict[str, Paint] = {
     "conv": Paint("#1f4675"),
     "dense": Paint("#433882"),
     "pool": Paint("#73392a"),
-    "norm": Paint("#5f4d14"),
+    "norm": Paint("#594811"),
     "act": Paint("#35521f"),
     "join": Paint("#17564f"),
     "other": Paint("#3a4454"),
