@@ -124,14 +124,22 @@ class _Program:
         """The value of a constant defined in a module, `NAME: tl.constexpr = 3` or `NAME = tl.constexpr(3)`."""
         for node in module.tree.body:
             match node:
-                case ast.AnnAssign(target=ast.Name(id=target), value=ast.Constant(value=value)) if target == name:
-                    return value if is_constexpr(node.annotation) else UNKNOWN  # type: ignore[return-value]
-                case ast.Assign(
-                    targets=[ast.Name(id=target)],
-                    value=ast.Call(func=ast.expr() as function, args=[ast.Constant(value=value)]),
-                ) if target == name and is_constexpr(function):
-                    return value  # type: ignore[return-value]
+                case ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value) if target == name:
+                    if is_constexpr(node.annotation):
+                        return self._literal(module, value)
+                case ast.Assign(targets=[ast.Name(id=target)], value=ast.Call(func=function, args=[value])):
+                    if target == name and is_constexpr(function):
+                        return self._literal(module, value)
         return UNKNOWN
+
+    def _literal(self, module: Module, node: ast.expr) -> Known:
+        try:
+            value = ast.literal_eval(node)
+        except ValueError:
+            value = ()
+        if value is not None and not isinstance(value, int | float | str):
+            raise module.error(node, "constants of a module are numbers, strings, True, False and None")
+        return value
 
     def call(self, module: Module, node: ast.Call, arguments: Sequence[tuple[str | None, Piece]]) -> Call | None:
         """How a call of a helper is written; None for any other call."""
@@ -147,9 +155,7 @@ class _Program:
         for name in function.parameters:
             piece = pieces.get(name)
             if piece is None:
-                default = function.defaults[name]
-                assert isinstance(default, ast.Constant)
-                known[name] = default.value  # type: ignore[assignment]
+                known[name] = self._literal(function.module, function.defaults[name])
             elif piece.is_known and (function.module.name, function.name, name) not in self.shared:
                 known[name] = piece.known
             elif function.is_constexpr(name):
@@ -194,9 +200,6 @@ class _Program:
         key = repr((function.module.name, function.name, sorted(known.items()), sorted(types.items()), sorted(kept)))
         if key in self.variants:
             return self.variants[key]
-        arguments = function.node.args
-        if arguments.posonlyargs or arguments.kwonlyargs or arguments.vararg or arguments.kwarg:
-            raise function.module.error(function.node, "a kernel's parameters are plain ones")
         self.under_way.append(function)
         body, lines = self._body(function, known, types)
         self.under_way.pop()

@@ -103,7 +103,7 @@ class Expressions:
                 return self._composed(node, parts, scope, strength=values.CHOICE)
             case ast.Tuple() | ast.List():
                 return self._sequence(node, scope)
-        raise self.module.error(node, f"{type(node).__name__} is more than a kernel can be specialised with")
+        raise self.module.error(node, f"a kernel that is specialised can do without {type(node).__name__}")
 
     # --- one method for each kind of expression ---
 
@@ -130,6 +130,8 @@ class Expressions:
         return Piece(self._text(node, [slot]), values.PRIMARY, folded=base.folded, pure=base.pure)
 
     def _binary(self, node: ast.BinOp, scope: Scope) -> Piece:
+        if isinstance(node.op, ast.MatMult):
+            raise self.module.error(node, "products of tiles are written tl.dot")
         left, right = self.write(node.left, scope), self.write(node.right, scope)
         folded = left.folded or right.folded
         value: Known | values.Unknown = UNKNOWN

@@ -100,11 +100,12 @@ def _named(variants: Sequence[Variant]) -> dict[int, str]:
         if same[variant.number] == variant.number:
             by_name.setdefault(variant.function.name, []).append(variant)
     names: dict[int, str] = {}
-    taken = set(by_name)
-    for name, group in by_name.items():
+    taken: set[str] = set()
+    # Those alone first: their names are not to be had by variants of others.
+    for name, group in sorted(by_name.items(), key=lambda item: len(item[1]) > 1):
         for variant, suffix in zip(group, _suffixes(group), strict=True):
             chosen, count = name + suffix, 2
-            while len(group) > 1 and chosen in taken:
+            while chosen in taken:
                 chosen, count = f"{name}{suffix}_{count}", count + 1
             taken.add(chosen)
             names[variant.number] = chosen

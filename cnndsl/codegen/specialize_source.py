@@ -60,7 +60,13 @@ class Module:
     @cached_property
     def functions(self) -> Mapping[str, Function]:
         """The functions defined here, by name."""
-        return {n.name: Function(self, n) for n in self.tree.body if isinstance(n, ast.FunctionDef)}
+        found = {n.name: Function(self, n) for n in self.tree.body if isinstance(n, ast.FunctionDef)}
+        for function in found.values():
+            arguments = function.node.args
+            special = [*arguments.posonlyargs, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+            if any(argument is not None for argument in special):
+                raise self.error(function.node, "the parameters of kernels and helpers are plain ones")
+        return found
 
     @cached_property
     def imported(self) -> Mapping[str, tuple[str, str]]:

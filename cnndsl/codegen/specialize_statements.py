@@ -138,7 +138,7 @@ class Body:
                 return self._if(node, scope, indent)
             case ast.For(orelse=[]):
                 return self._for(node, scope, indent)
-        raise self.module.error(node, f"{type(node).__name__} is more than a kernel can be specialised with")
+        raise self.module.error(node, f"a kernel that is specialised can do without {type(node).__name__}")
 
     def _write(self, node: ast.expr, scope: Scope) -> Piece:
         piece = self.expressions.write(node, scope)
