@@ -85,6 +85,9 @@ class _Finder:
         self.groups, self.graph = groups.groups, groups.graph
         self.views = views(groups.graph)
         self.copies = concat_copies(groups)
+        self.outputs: dict[str, list[str]] = {}
+        for output, name in groups.graph.outputs:
+            self.outputs.setdefault(name, []).append(output)
         self.consumers: dict[str, list[Group]] = {}
         for group in groups.groups:
             for name in dict.fromkeys(group.reads):
@@ -105,10 +108,9 @@ class _Finder:
             read = self.read(consumer, node)
             yield Boundary(producer, consumer, node.name, node.type, found.kind, found.reason, read, stored)
             stored = 0
-        for output, name in self.graph.outputs:
-            if name == node.name:
-                yield self.returned(producer, node, output=output, stored=stored)
-                stored = 0
+        for output in self.outputs.get(node.name, ()):
+            yield self.returned(producer, node, output=output, stored=stored)
+            stored = 0
         if producer is not None and (partial := self.partial(producer)):
             arms = len(producer.inputs)
             reason = f"{node.name} has {arms} arms and joins two at a time: partial results go through memory"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, groupby
 
@@ -54,8 +55,12 @@ class _Text:
     def __init__(self, groups: Groups, found: tuple[Boundary, ...], *, dtype: DType, batch: int) -> None:
         self.groups, self.graph, self.found, self.dtype, self.batch = groups, groups.graph, found, dtype, batch
         self.leaving: dict[str, list[Boundary]] = {}
+        self.loaded: Counter[str] = Counter()
+        """Values that each group loads, by the name of its result."""
         for boundary in found:
             self.leaving.setdefault(boundary.tensor, []).append(boundary)
+            if boundary.consumer is not None:
+                self.loaded[boundary.consumer.output.name] += boundary.read
 
     def inputs(self) -> Iterator[str]:
         """The inputs and where they go."""
@@ -72,15 +77,15 @@ class _Text:
         ops = " -> ".join(str(node.op) for node in group.nodes)
         reads = ", ".join(str(self.graph.by_name[name].type) for name in group.reads)
         yield from _wrapped(f"{ops}: {reads} -> {group.output.type}", indent=4)
-        arriving = sum(b.read for b in self.found if b.consumer is group)
-        stored = sum(b.written for b in self.found if b.producer is group)
+        leaving = self.leaving.get(group.output.name, ())
+        loaded, stored = self.loaded[group.output.name], sum(b.written for b in leaving)
         macs = sum(n.op.macs(self.graph.types_of(n), n.type) for n in group.nodes if n.op is not None)
         parts = [f"{_scaled(macs * self.batch, 1000, ('', 'K', 'M', 'G', 'T', 'P'))} MACs"] if macs else []
         weights = self.weights(group)
         parts += [f"weights {_bytes(weights)}"] if weights else []
-        parts += [f"reads {self.bytes(arriving)}, writes {self.bytes(stored)}"] if numbers != "-" else ["no kernel"]
+        parts += [f"reads {self.bytes(loaded)}, writes {self.bytes(stored)}"] if numbers != "-" else ["no kernel"]
         yield "    " + ", ".join(parts)
-        yield from self.boundaries(self.leaving.get(group.output.name, ()))
+        yield from self.boundaries(leaving)
 
     def boundaries(self, found: Iterable[Boundary]) -> Iterator[str]:
         """Lines for what leaves a group."""
