@@ -84,6 +84,7 @@ class Picture {
     this.boxes[0]?.setAttribute("tabindex", "0");
     // A wide network is scrolled rather than made unreadable.
     this.setZoom(this.host.clientWidth < SMALLEST * this.width ? SMALLEST : null);
+    this.host.scrollTo((this.host.scrollWidth - this.host.clientWidth) / 2, 0);
     // A box is chosen by the layer that was pressed, or by the first that has a kernel.
     const layerAt = (event) => {
       const node = event.target.closest?.("g.node");

@@ -55,8 +55,8 @@ class Pane {
       "button", { type: "button", role: "tab", "data-stage": name, title: STAGES[name].what }, STAGES[name].title,
     )));
     markTab(this.tabs, $$("button", this.tabs).find((tab) => tab.dataset.stage === stage.name));
-    $(".missing", this.body)?.remove();
-    if (note) this.body.append(h("div", { class: "missing" }, note));
+    $(".missing", this.element)?.remove();
+    if (note) this.body.after(h("div", { class: "missing" }, note));
     this.render();
     this.search.value = "";
     this.find();
