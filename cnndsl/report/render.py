@@ -21,9 +21,9 @@ from typing import Any
 from cnndsl.draw.theme import DARK, LIGHT
 from cnndsl.report.model import Report, Text
 
-SCRIPTS = tuple(
-    f"{name}.js" for name in ("dom", "tokens", "stages", "code", "panes", "network", "roofline", "views", "main")
-)
+SCRIPTS = (
+    "dom.js", "tokens.js", "stages.js", "code.js", "panes.js", "network.js", "roofline.js", "views.js", "keys.js", "main.js",
+)  # fmt: skip
 """The parts of the page's script, in order; each uses those before it."""
 
 
