@@ -22,7 +22,8 @@ from cnndsl.draw.theme import DARK, LIGHT
 from cnndsl.report.model import Report, Text
 
 SCRIPTS = (
-    "dom.js", "tokens.js", "stages.js", "code.js", "panes.js", "network.js", "roofline.js", "views.js", "keys.js", "main.js",
+    "dom.js", "tokens.js", "stages.js", "code.js", "panes.js", "network.js", "roofline.js", "views.js", "keys.js",
+    "main.js",
 )  # fmt: skip
 """The parts of the page's script, in order; each uses those before it."""
 
