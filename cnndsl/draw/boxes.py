@@ -115,9 +115,10 @@ def _kernel_texts(box: Box) -> tuple[str, ...]:
 
 
 def _enlarged(shape: Shape, least_width: float, least_height: float) -> Shape:
-    """The shape with a least width and height, its lines in the middle of what was added."""
+    """The shape with a least width and height; what is added goes to its first line."""
     more = max(0.0, least_height - shape.height)
-    lines = tuple(replace(line, top=line.top + more / 2) for line in shape.lines)
+    first, *rest = shape.lines
+    lines = (replace(first, height=first.height + more), *(replace(line, top=line.top + more) for line in rest))
     return replace(shape, width=max(shape.width, round(least_width)), height=shape.height + more, lines=lines)
 
 

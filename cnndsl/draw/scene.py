@@ -274,22 +274,23 @@ class _Painter:
         role = _role(row)
         faint = row.state in {"free", "unused"}
         ink = "muted" if faint else "ink"
+        base = top + (line.height - boxes.LINE * (len(line.texts) - 1)) / 2 + 4
         name = Text(
-            left + room - boxes.INDENT, top + 14, line.name, boxes.SMALL, "muted",
+            left + room - boxes.INDENT, base, line.name, boxes.SMALL, "muted",
             width(line.name, boxes.SMALL), "end",
         )  # fmt: skip
         first = room - 3 * boxes.INDENT - name.most
         texts = [
-            Text(left + boxes.INDENT, top + 14 + boxes.LINE * k, text, boxes.TEXT, ink,
+            Text(left + boxes.INDENT, base + boxes.LINE * k, text, boxes.TEXT, ink,
                  first if k == 0 else room - 2 * boxes.INDENT)
             for k, text in enumerate(line.texts)
         ]  # fmt: skip
         cell = Rect(left, top, room, line.height, 4, "faint" if faint else role)
         if self.diagram.view == "layers":
             return Group("node", (cell, *texts, name), _data(box, row, role), self.tooltip(row))
-        data = _data(box, row, role, [r.node.name for r in box.rows])
-        title = "\n".join(self.tooltip(each) for each in box.rows)
-        return Group("node", (cell, *texts, name), data, title)
+        rows = [each for r in box.rows for each in (r, *(Row(f, "folded") for f in r.node.folded))]
+        data = _data(box, row, role, [each.node.name for each in rows])
+        return Group("node", (cell, *texts, name), data, "\n".join(map(self.tooltip, rows)))
 
     def label(self, number: int) -> Text:
         """The shape of a box's value, beside the line that leaves it."""

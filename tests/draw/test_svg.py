@@ -92,7 +92,8 @@ def test_boxes_hold_the_layers_of_their_kernel() -> None:
 def test_a_node_is_a_kernel_in_the_view_of_kernels() -> None:
     tree = tree_of(svg(picture(view="kernels")))
     (conv,) = (g for g in groups(tree, "node") if g.get("data-node") == "stage2.conv1")
-    assert conv.get("data-nodes") == "stage2.conv1 stage2.relu1"
+    assert conv.get("data-nodes") == "stage2.conv1 stage2.batchnorm1 stage2.relu1"
+    assert "stage2.batchnorm1: batchnorm" in conv.findtext(f"{SVG}title")
     assert [t.text for t in conv.iter(f"{SVG}text")] == ["conv(128, 3x3, pad=1)", "-> batchnorm -> relu", "conv1"]
 
 
