@@ -125,21 +125,24 @@ def conv2d_kernel(
             f = tl.load(w_tile + step * BLOCK_CRS)
             acc = accumulate(acc, x, f, PRECISION, EMULATE_BF16)
     else:
-        # The steps run over the flattened (r, s, c), several taps at a time, which is what an input of few channels
-        # needs; with C a multiple of 8 the loads are as wide.
+        # The steps run over the flattened (r, s, c), of several taps where there are few channels; with C a multiple
+        # of 8 the loads are as wide.
         for start in range(0, CRS, BLOCK_CRS):
-            c = (start + crs) % C
-            dh = (start + crs) // C // S * DILATION_H
-            dw = (start + crs) // C % S * DILATION_W
-            x_tap = x_rows[:, None] + (dh * x_sh + dw * x_sw + c * x_sc)[None, :]
             crs_in = (start + crs < CRS)[None, :]
-            if PADDED:
-                h_tap = h[:, None] + dh[None, :]
-                w_tap = w[:, None] + dw[None, :]
-                inside = (h_tap >= 0) & (h_tap < H) & (w_tap >= 0) & (w_tap < W)
-                x = tl.load(x_tap, mask=crs_in & inside, other=0.0)
+            if R * S == 1 and not PADDED:
+                x = tl.load(x_rows[:, None] + ((start + crs) * x_sc)[None, :], mask=crs_in, other=0.0)
             else:
-                x = tl.load(x_tap, mask=crs_in, other=0.0)
+                c = (start + crs) % C
+                dh = (start + crs) // C // S * DILATION_H
+                dw = (start + crs) // C % S * DILATION_W
+                x_tap = x_rows[:, None] + (dh * x_sh + dw * x_sw + c * x_sc)[None, :]
+                if PADDED:
+                    h_tap = h[:, None] + dh[None, :]
+                    w_tap = w[:, None] + dw[None, :]
+                    inside = (h_tap >= 0) & (h_tap < H) & (w_tap >= 0) & (w_tap < W)
+                    x = tl.load(x_tap, mask=crs_in & inside, other=0.0)
+                else:
+                    x = tl.load(x_tap, mask=crs_in, other=0.0)
             # Both operands are masked: 0 * anything else that lies in memory could be NaN.
             f = tl.load(w_tile + start, mask=crs_in, other=0.0)
             acc = accumulate(acc, x, f, PRECISION, EMULATE_BF16)

@@ -76,12 +76,11 @@ def depthwise_kernel(
     for r in range(R):
         # One row of taps is unrolled: the column offsets fold away, and its loads are all in flight at once.
         for s in tl.static_range(S):
-            dh = r * DILATION_H
-            dw = s * DILATION_W
-            h_tap = h + dh
-            w_tap = w + dw
+            h_tap = h + r * DILATION_H
+            w_tap = w + s * DILATION_W
             inside = row_in & (h_tap >= 0) & (h_tap < H) & (w_tap >= 0) & (w_tap < W)
-            x = tl.load(x_tile + (dh * x_sh + dw * x_sw), mask=inside[:, None] & k_in[None, :], other=0.0)
+            x_tap = x_tile + (r * DILATION_H * x_sh + s * DILATION_W * x_sw)
+            x = tl.load(x_tap, mask=inside[:, None] & k_in[None, :], other=0.0)
             f = tl.load(w_ptr + k * (R * S) + (r * S + s), mask=k_in, other=0.0)
             acc += widen(x, EMULATE_BF16) * widen(f, EMULATE_BF16)[None, :]
 

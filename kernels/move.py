@@ -47,9 +47,10 @@ def copy_kernel(
     h = npq // Q % P - PAD_TOP
     w = npq % Q - PAD_LEFT
     x_pixels = x_ptr + (npq // (P * Q) * x_sn + h * x_sh + w * x_sw)
-    x_c = c
     if GROUPS > 1:
         x_c = c % GROUPS * (C // GROUPS) + c // GROUPS
+    else:
+        x_c = c
     pointers = x_pixels[:, None] + (x_c * x_sc)[None, :]
     if INSIDE:
         x = tl.load(pointers, mask=pixel_in[:, None] & (c < C)[None, :])

@@ -9,7 +9,7 @@ import triton.language as tl
 
 @triton.jit
 def block_indices(AXIS: tl.constexpr, BLOCK: tl.constexpr, INDEX64: tl.constexpr):
-    """Return this program's indices along a grid axis: [BLOCK], int32, or int64 with INDEX64."""
+    """Return this program's indices along a grid axis: [BLOCK], in the type of offsets."""
     pid = tl.program_id(AXIS)
     if INDEX64:
         pid = pid.to(tl.int64)
@@ -18,7 +18,7 @@ def block_indices(AXIS: tl.constexpr, BLOCK: tl.constexpr, INDEX64: tl.constexpr
 
 @triton.jit
 def count_pixels(n, PIXELS: tl.constexpr, INDEX64: tl.constexpr):
-    """Return the number of pixels of n images: int32, or int64 with INDEX64."""
+    """Return the number of pixels of n images, in the type of offsets."""
     if INDEX64:
         return tl.cast(n, tl.int64) * PIXELS
     else:
@@ -36,7 +36,7 @@ def pixel_offsets(pixel, s_n, s_h, s_w, H: tl.constexpr, W: tl.constexpr):
 
 @triton.jit
 def load_channels(pointers, c, C: tl.constexpr, BLOCK_C: tl.constexpr):
-    """Load a tile [pixels, BLOCK_C]; channels beyond C read as 0. No mask where BLOCK_C divides C."""
+    """Load a tile [pixels, BLOCK_C]; channels beyond C read as 0."""
     if C % BLOCK_C == 0:
         return tl.load(pointers)
     else:
@@ -45,7 +45,7 @@ def load_channels(pointers, c, C: tl.constexpr, BLOCK_C: tl.constexpr):
 
 @triton.jit
 def store_channels(pointers, tile, pixel_in, c, C: tl.constexpr, BLOCK_C: tl.constexpr):
-    """Store a tile [pixels, BLOCK_C] where `pixel_in` holds, channels below C only."""
+    """Store a tile [pixels, BLOCK_C], channels below C, of the pixels in `pixel_in`."""
     if C % BLOCK_C == 0:
         tl.store(pointers, tile, mask=pixel_in[:, None])
     else:

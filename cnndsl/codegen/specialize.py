@@ -8,6 +8,7 @@ arithmetic of run-time integers, which rounds otherwise than Python's.
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -16,10 +17,12 @@ from importlib import resources
 from cnndsl.codegen.specialize_expressions import Call, Scope
 from cnndsl.codegen.specialize_helpers import Variant, given_differently, placeholder, references, written
 from cnndsl.codegen.specialize_layout import decorators, signature, wrapped
-from cnndsl.codegen.specialize_source import LANGUAGE, Function, Module, is_constexpr
+from cnndsl.codegen.specialize_source import LANGUAGE, Function, Module, dotted, is_constexpr
 from cnndsl.codegen.specialize_statements import Body, Reassigned
 from cnndsl.codegen.specialize_types import PURE
-from cnndsl.codegen.specialize_values import INT, OTHER, UNKNOWN, Known, Piece, Type, Unknown
+from cnndsl.codegen.specialize_values import INT, OTHER, SCALAR, UNKNOWN, Known, Piece, Type, Unknown
+
+STATIC = f"{LANGUAGE}.static_range"
 
 __all__ = ["Known", "Specialized", "kernel_sources", "specialize"]
 
@@ -98,8 +101,9 @@ class _Program:
 
     def entry(self, function: Function, known: Mapping[str, Known]) -> Variant:
         """The kernel itself, which keeps every parameter that is not known."""
+        pointer = Type("pointer", shape=())
         types = {
-            name: OTHER if function.is_constexpr(name) else Type("pointer", shape=()) if name.endswith("_ptr") else INT
+            name: OTHER if function.is_constexpr(name) else pointer if name.endswith("_ptr") else SCALAR
             for name in function.parameters
         }
         return self._specialised(function, known, types, kept=frozenset(function.parameters))
@@ -225,17 +229,20 @@ class _Program:
         """The lines of a function's body, after as many attempts as it takes."""
         initialised: list[str] = []
         dropped: frozenset[str] = frozenset()
+        aliases: dict[str, str] = {}
         while True:
-            body = Body(function, self, dropped)
+            body = Body(function, self, dropped, aliases)
             try:
                 lines = body.write(Scope(dict(known), dict(types)), initialised)
             except Reassigned as again:
                 initialised.append(again.name)
                 continue
-            unused = _unused(_parsed(lines)) - dropped
-            if not unused:
+            statements = _parsed(lines)
+            unused, copies = _unused(statements), _copies(statements, function.parameters)
+            if not unused and not copies:
                 return body, lines
             dropped |= unused
+            aliases |= copies
 
 
 def _comment_above(function: Function) -> list[str]:
@@ -279,6 +286,23 @@ def _unused(statements: Sequence[ast.stmt]) -> frozenset[str]:
             case ast.Tuple(elts=elements, ctx=ast.Store()):
                 stored |= {e.id: False for e in elements if isinstance(e, ast.Name)}
     return frozenset(name for name, pure in stored.items() if pure) - _loaded(statements)
+
+
+def _copies(statements: Sequence[ast.stmt], parameters: Sequence[str]) -> dict[str, str]:
+    """Local variables that are another variable for good, or a parameter: neither gets another value."""
+    stored = Counter(parameters)
+    found: dict[str, str] = {}
+    for node in _nodes(statements):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=other)):
+                found[name] = other
+            case ast.For(target=ast.Name(id=name), iter=ast.Call(func=function)) if dotted(function) == STATIC:
+                # Python's integer, which divides otherwise than a variable.
+                stored[name] += 2
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()):
+                stored[name] += 1
+    return {name: other for name, other in found.items() if stored[name] == 1 and stored[other] == 1}
 
 
 def _returned_as_is(statements: Sequence[ast.stmt], parameters: Sequence[str]) -> str | None:

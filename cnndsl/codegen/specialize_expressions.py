@@ -16,13 +16,17 @@ from cnndsl.codegen.specialize_values import OTHER, UNKNOWN, Known, Piece, Type,
 
 @dataclass
 class Scope:
-    """What is known at one place of a function: constants by name, and the types of its variables."""
+    """What is known at one place of a function: constants by name, and the types of its variables.
+
+    `aliases` are variables that are written as another; they hold everywhere.
+    """
 
     known: dict[str, Known]
     types: dict[str, Type] = field(default_factory=dict)
+    aliases: dict[str, Piece] = field(default_factory=dict)
 
     def copy(self) -> Scope:
-        return Scope(dict(self.known), dict(self.types))
+        return Scope(dict(self.known), dict(self.types), self.aliases)
 
     def assign(self, name: str, type_: Type) -> None:
         """Note that a name holds a run-time value from here on."""
@@ -111,6 +115,8 @@ class Expressions:
         name = node.id
         if name in scope.known:
             return constant(scope.known[name])
+        if name in scope.aliases:
+            return replace(scope.aliases[name], folded=True, changed=True)
         if name in scope.types:
             return Piece(name, values.ATOM, type=scope.types[name])
         value = self.helpers.constant(self.module, name)
@@ -211,7 +217,10 @@ class Expressions:
         pairs = zip(operands, pieces, strict=True)
         text = self._text(node, [Slot(operand, piece, values.COMPARE + 1, bounds) for operand, piece in pairs])
         pure = all(piece.pure for piece in pieces)
-        return Piece(text, values.COMPARE, value, Type("bool"), folded, pure=pure)
+        shape: tuple[int, ...] | None = ()
+        for piece in pieces:
+            shape = values.broadcast(shape, piece.type.shape)
+        return Piece(text, values.COMPARE, value, Type("bool", shape=shape), folded, pure=pure)
 
     def _choice(self, node: ast.IfExp, scope: Scope) -> Piece:
         test = self.write(node.test, scope)

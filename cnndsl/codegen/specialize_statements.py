@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cnndsl.codegen.specialize_compose import Slot, composed
@@ -35,12 +35,14 @@ class Block:
 class Body:
     """Writes the body of one function.
 
-    `dropped` are local variables that nothing reads once constants are folded.
+    `dropped` are local variables that nothing reads once constants are folded, `aliases` those that are another by
+    another name.
     """
 
     function: Function
     helpers: Helpers
     dropped: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)
     constants: dict[str, Known] = field(default_factory=dict)
     """Derived constants that were folded, in source order."""
     returned: list[Type] = field(default_factory=list)
@@ -89,6 +91,7 @@ class Body:
         """Statements one after the other, written at an indentation; `after` is the line before the first."""
         block = Block()
         before: ast.stmt | None = None
+        comment: list[str] = []
         for statement in statements:
             if block.returns:
                 break
@@ -102,15 +105,18 @@ class Body:
             before = statement
             written = self._statement(statement, scope, indent)
             block.lines += _shifted(free, shift)
-            if written is not None:
-                block.lines += [*_shifted(attached, shift), *written.lines]
-                block.returns = written.returns
+            attached = _shifted(attached, shift) if gap else comment
+            # A comment goes with its own statement, but heads the lines below a variable that got another name.
+            comment = attached if not gap or written == Block() else []
+            if written is not None and written.lines:
+                block.lines += [*attached, *written.lines]
+                block.returns, comment = written.returns, []
             assert statement.end_lineno is not None
             after = statement.end_lineno
         return block
 
     def _statement(self, node: ast.stmt, scope: Scope, indent: int) -> Block | None:
-        """A statement's lines; None if it goes away."""
+        """A statement's lines; None if it goes away, and none if it leaves the comment above it to the next."""
         match node:
             case ast.AnnAssign():
                 return self._annotated(node, scope, indent)
@@ -166,8 +172,11 @@ class Body:
                 if type_.kind == "literal":
                     type_ = Type("int", 32 if isinstance(piece.value, int) and abs(piece.value) < 2**31 else None, ())
                 self._assign(name, type_, scope)
-                if name in self.dropped or (piece.changed and piece.text == name):
+                if name in self.dropped or (name == piece.text and piece.changed):
                     return None
+                if name in self.aliases:
+                    scope.aliases[name] = piece
+                    return Block()
             case ast.Tuple(elts=names) if all(isinstance(each, ast.Name) for each in names):
                 for each in names:
                     assert isinstance(each, ast.Name)

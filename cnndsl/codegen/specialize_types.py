@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cnndsl.codegen.specialize_values import INT, INT32, OTHER, Piece, Type, absorbs, combined
+from cnndsl.codegen.specialize_values import INT, INT32, OTHER, Piece, Type, absorbs, broadcast, combined
 
 PURE = frozenset({
     "tl.program_id", "tl.num_programs", "tl.arange", "tl.cast", "tl.where", "tl.minimum", "tl.maximum", "tl.cdiv",
@@ -42,7 +42,8 @@ def call_type(function: str, arguments: Sequence[Piece], names: Sequence[str]) -
             if not chosen.is_integer:
                 return OTHER
             both = combined(arguments[1].type, arguments[2].type)
-            return replace(both, kind="int", shape=None, zero=chosen.zero)
+            shape = broadcast(both.shape, arguments[0].type.shape)
+            return replace(both, kind="int", shape=shape, zero=chosen.zero)
         case "tl.minimum" | "tl.maximum" if len(arguments) == 2:
             both = combined(arguments[0].type, arguments[1].type)
             return both if both.kind == "int" else OTHER

@@ -62,6 +62,7 @@ class Type:
 OTHER: Final = Type()
 LITERAL: Final = Type("literal", shape=())
 INT: Final = Type("int")
+SCALAR: Final = Type("int", shape=())
 INT32: Final = Type("int", 32, ())
 
 

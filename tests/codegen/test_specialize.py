@@ -370,6 +370,42 @@ def test_variables_that_nothing_reads_go() -> None:
     """, A=False)  # fmt: skip
 
 
+def test_other_names_of_a_variable_go() -> None:
+    text = """
+        def k(x_ptr, n, s, A: tl.constexpr):
+            # of the row and the column
+            h = n * A
+            w = h * A + s
+            v = w
+            if s > 0:
+                v = s
+            for i in range(n):
+                d = i * A
+                e = s * A
+                tl.store(x_ptr + d * e, h + w + v)
+            for j in tl.static_range(3):
+                t = j * A
+                tl.store(x_ptr + t // 2, d)
+            s = s + 1
+    """
+    # s and v get other values; j is Python's integer.
+    check(text, """
+        def k(x_ptr, n, s):
+            # of the row and the column
+            w = n + s
+            v = w
+            if s > 0:
+                v = s
+            for i in range(n):
+                e = s
+                tl.store(x_ptr + i * e, n + w + v)
+            for j in tl.static_range(3):
+                t = j
+                tl.store(x_ptr + t // 2, i)
+            s = s + 1
+    """, A=1)  # fmt: skip
+
+
 HELPERS = """
     def k(x_ptr, n, s, A: tl.constexpr, B: tl.constexpr):
         y = double(n, B)
@@ -451,7 +487,7 @@ def test_helpers() -> None:
             y = double(n, B)
             y = double_factor_3(y) + double_factor_3(x=y)
             z = double(n, B)
-            tl.store(x_ptr + offset(n) + offset(y), y + z)
+            tl.store(x_ptr + offset(y), y + z)
     """, A=3, s=0)  # fmt: skip
 
 
