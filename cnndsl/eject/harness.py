@@ -203,7 +203,7 @@ def main() -> None:
     options = parser.parse_args()
     if not 1 <= options.n <= (LAYER["largest_n"] or options.n):
         parser.error(f"--n must be from 1 to {LAYER['largest_n']:,}" if LAYER["largest_n"] else "--n must be 1 or more")
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    interpreted = os.environ.get("TRITON_INTERPRET", "0").lower() in {"1", "true", "yes", "on", "y"}
     device = "cpu" if interpreted else "cuda"
     where = "in Triton's interpreter" if interpreted else f"on {torch.cuda.get_device_name()}"
     print(f"{LAYER['layer']} of {LAYER['network']}, n = {options.n}, {LAYER['dtype']}, {where}")

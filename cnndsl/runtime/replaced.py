@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,13 @@ class Replacement:
         """What tells its step from others, in whatever way the network's values are laid out."""
         return self.facts.step.writes, self.facts.step.reads
 
+    @cached_property
+    def check(self) -> str:
+        """The program that compares a `launch` with torch: our own, not the file's."""
+        from cnndsl.eject.source import check_source
+
+        return check_source(self.facts)
+
 
 @dataclass(frozen=True)
 class Replacements:
@@ -58,24 +66,23 @@ class Replacements:
 
     def texts(self, plan: Plan) -> dict[int, str]:
         """The replaced kernels of a plan by step: those whose tensors lie as in the plan that they were made for."""
-        if not self.kernels:
-            return {}
-        plain = package(plan)
-        return {
-            number: one.text for number, one, facts in self._steps(plain) if facts.layout == one.facts.layout
-        }
+        found = {number: one.text for number, one, fits in self._steps(plan) if fits}
+        assert plan.keep or len(found) == len(self.kernels), "tensors lie alike for every batch size"
+        return found
 
     def left_out(self, plan: Plan) -> tuple[Replacement, ...]:
         """Those whose layer's generated kernel runs in this plan, which lays its tensors out in another way."""
-        texts = self.texts(plan)
-        return tuple(one for number, one, _ in self._steps(package(plan)) if number not in texts)
+        return tuple(one for _, one, fits in self._steps(plan) if not fits)
 
-    def _steps(self, plain: Package) -> Iterable[tuple[int, Replacement, Facts]]:
-        by_key = {one.key: one for one in self.kernels}
-        for number, step in enumerate(plain.plan.steps):
+    def _steps(self, plan: Plan) -> Iterable[tuple[int, Replacement, bool]]:
+        """The replaced steps of a plan, and whether their tensors lie as in the plan that the file was made for."""
+        if not self.kernels:
+            return
+        plain, by_key = package(plan), {one.key: one for one in self.kernels}
+        for number, step in enumerate(plan.steps):
             one = by_key.get((step.writes, step.reads))
             if one is not None:
-                yield number, one, facts_of(plain, number)
+                yield number, one, facts_of(plain, number).layout == one.facts.layout
 
     def check(self, folder: Path, plan: Plan, n: int) -> None:
         """Compare each kernel that a plan runs with torch, for the launches that n pictures take.
@@ -92,7 +99,7 @@ class Replacements:
         new = [one for one in self.kernels if not {(one.key, size) for size in sizes} <= self._right]
         if not new:
             return
-        left_out = self.left_out(plan)
+        left_out = self.left_out(plan) if plan.keep else ()
         jobs = [_Job(one, folder, sorted(sizes), self.device) for one in new if one not in left_out]
         _run([job for job in jobs if job.waiting], self.device)
         self._right.update((job.one.key, size) for job in jobs for size in sizes)
@@ -220,10 +227,8 @@ class _Job:
     """A kernel to check, with the notes to leave when it is right for a number of pictures."""
 
     def __init__(self, one: Replacement, folder: Path, sizes: Iterable[int], device: torch.device) -> None:
-        from cnndsl.eject.source import check_source
-
-        self.one, self.check = one, check_source(one.facts)
-        notes = {n: folder / f"checked-{_digest(self.check, one.text, device, n)}" for n in sizes}
+        self.one = one
+        notes = {n: folder / f"checked-{_digest(one.check, one.text, device, n)}" for n in sizes}
         self.waiting = {n: note for n, note in notes.items() if not note.exists()}
 
 
@@ -238,7 +243,7 @@ def _run(jobs: list[_Job], device: torch.device) -> None:
         for kernel, job in by_kernel.items():
             check = f"{kernel}.check"
             Path(kernel).write_bytes(job.one.text.encode())
-            Path(check).write_bytes(job.check.encode())
+            Path(check).write_bytes(job.one.check.encode())
             items.append({"kernel": kernel, "check": check, "n": list(job.waiting)})
         findings = folder / "findings"
         findings.touch()

@@ -8,6 +8,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read by triton when it is first imported: must come before that
 
 import pytest
+from here import here  # noqa: F401 - a fixture of all
 from small import PLACES
 
 
