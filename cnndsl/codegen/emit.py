@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnndsl.codegen.header import clean, file_of, filled, place_of, quoted, wrapped
+from cnndsl.codegen.header import clean, counted, file_of, filled, place_of, quoted, wrapped
 from cnndsl.codegen.package import Names, Package
 from cnndsl.passes.plan import Buffer, Plan, Step, variable_of
 
@@ -179,7 +179,7 @@ def _allocation(buffer: Buffer) -> str:
 def _step(package: Package, step: Step, number: int, expressions: dict[str, str]) -> list[str]:
     graph, group = package.plan.graph, step.group
     shapes = ", ".join(f"{clean(name)} {graph.by_name[name].type}" for name in step.reads)
-    cost = f", {step.macs / 1e6:,.1f} MMAC" if step.macs else ""
+    cost = f", {counted(step.macs)} MACs" if step.macs else ""
     layers = " -> ".join(str(n.op) for n in group.nodes)
     lines = [
         *(f"# {line}" for line in filled(f"{clean(group.title)}: {layers}", indent=2, width=96)),

@@ -57,7 +57,7 @@ def _lines_of(plan: Plan, step: Step) -> list[str]:
             found.append((place, f"{clean(each.name)}: {each.op}{called}"))
     width = max(len(place) for place, _ in found)
     shapes = ", ".join(str(graph.by_name[name].type) for name in step.reads)
-    cost = f", {step.macs / 1e6:,.1f} MMAC a picture" if step.macs else ""
+    cost = f", {counted(step.macs)} MACs a picture" if step.macs else ""
     lines = [f"  {place:<{width}}  {what}" for place, what in found]
     return [*lines, f"  {'':<{width}}  {shapes} -> {graph.by_name[step.writes].type}{cost}"]
 
@@ -75,6 +75,14 @@ def file_of(span: Span) -> str:
 def clean(text: str) -> str:
     """A text that fits a comment: nothing that ends a line or cannot be printed."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def counted(number: int) -> str:
+    """``447.9M``, ``48.0K``."""
+    for scale, letter in ((10**9, "G"), (10**6, "M"), (10**3, "K")):
+        if number >= scale:
+            return f"{number / scale:.1f}{letter}"
+    return str(number)
 
 
 def quoted(text: str) -> str:
