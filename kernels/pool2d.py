@@ -140,8 +140,8 @@ def max_of_windows(
 
 @triton.jit
 def clamp(position, SIZE: tl.constexpr, INSIDE: tl.constexpr):
-    """Return `position`, moved into 0 .. SIZE - 1 unless INSIDE says that it is there."""
-    if INSIDE:
+    """Return `position`, moved into 0 .. SIZE - 1."""
+    if INSIDE:  # it is there
         return position
     else:
         return tl.minimum(tl.maximum(position, 0), SIZE - 1)
@@ -253,8 +253,8 @@ def adaptive_avg_pool2d_kernel(
     q = pixel % Q
     h = p * H // P
     w = q * W // Q
-    h_end = ((p + 1) * H + P - 1) // P
-    w_end = ((q + 1) * W + Q - 1) // Q
+    h_end = ((p + 1) * H + (P - 1)) // P
+    w_end = ((q + 1) * W + (Q - 1)) // Q
     x_channels = x_ptr + (c * x_sc)[None, :]
     image = pixel // (P * Q) * x_sn
 

@@ -31,9 +31,6 @@ def softmax_kernel(
 
     As in torch, a pixel that holds NaN or +inf, or only -inf, becomes NaN: inf - inf is NaN, and so is every
     sum with it. Grid: (cdiv(n * H * W, BLOCK_NHW),).
-
-    With C <= BLOCK_C a pixel stays in registers between its one load and its one store. A longer one is read
-    three times, for the maximum, the sum and the result; the later times it comes from the cache.
     """
     nhw = block_indices(0, BLOCK_NHW, INDEX64)
     pixels = count_pixels(n, H * W, INDEX64)
@@ -46,13 +43,15 @@ def softmax_kernel(
         c = c.to(tl.int64)
 
     if C <= BLOCK_C:
+        # A pixel stays in registers between its one load and its one store.
         c_in = (c < C)[None, :]
         x = widen(tl.load(x_pixels + (c * x_sc)[None, :], mask=c_in, other=float("-inf")), EMULATE_BF16)
         e = tl.exp(x - tl.max(x, axis=1)[:, None])
         y = narrow(e * (1.0 / tl.sum(e, axis=1))[:, None], y_ptr.dtype.element_ty, EMULATE_BF16)
         tl.store(y_pixels + c[None, :], y, mask=pixel_in & c_in)
     else:
-        # Maxima and sums are kept for a whole tile and reduced once, after the loop.
+        # A pixel is read three times, for the maximum, the sum and the result; the later times it comes from the
+        # cache. Maxima and sums are kept for a whole tile and reduced once, after the loop.
         tile = tl.full((BLOCK_NHW, BLOCK_C), float("-inf"), tl.float32)
         for start in range(0, C, BLOCK_C):
             tile = tl.maximum(tile, _load_block(x_pixels, start + c, x_sc, C, EMULATE_BF16))
