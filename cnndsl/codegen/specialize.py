@@ -8,21 +8,18 @@ arithmetic of run-time integers, which rounds otherwise than Python's.
 from __future__ import annotations
 
 import ast
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
 
 from cnndsl.codegen.specialize_expressions import Call, Scope
+from cnndsl.codegen.specialize_facts import Facts
 from cnndsl.codegen.specialize_helpers import Variant, given_differently, placeholder, references, written
 from cnndsl.codegen.specialize_layout import decorators, signature, wrapped
-from cnndsl.codegen.specialize_source import LANGUAGE, Function, Module, dotted, is_constexpr
+from cnndsl.codegen.specialize_source import LANGUAGE, Function, Module, is_constexpr
 from cnndsl.codegen.specialize_statements import Body, Reassigned
-from cnndsl.codegen.specialize_types import PURE
 from cnndsl.codegen.specialize_values import INT, OTHER, SCALAR, UNKNOWN, Known, Piece, Type, Unknown
-
-STATIC = f"{LANGUAGE}.static_range"
 
 __all__ = ["Known", "Specialized", "kernel_sources", "specialize"]
 
@@ -63,33 +60,28 @@ def specialize(sources: Mapping[str, str], module: str, kernel: str, known: Mapp
     Raises CnnError (E0611) for syntax that kernels may not use, for a constant that cannot be computed and for a
     static_assert that does not hold.
     """
-    modules = {name: _module(name, text) for name, text in sources.items()}
-    function = modules[module].functions[kernel]
+    texts = tuple(sources.items())
+    function = _program(texts, frozenset()).modules[module].functions[kernel]
     assert set(known) <= set(function.parameters), set(known) - set(function.parameters)
     shared: frozenset[tuple[str, str, str]] = frozenset()
     while True:
-        program = _Program(modules, shared)
+        program = _program(texts, shared)
         entry = program.entry(function, known)
         variants = program.reachable(entry)
         more = given_differently(variants) - shared
         if not more:
             break
         shared |= more
-    texts = written(variants)
-    text = "\n\n\n".join([f"import triton\nimport triton.language as {LANGUAGE}", *texts]) + "\n"
+    functions = written(variants)
+    text = "\n\n\n".join([f"import triton\nimport triton.language as {LANGUAGE}", *functions]) + "\n"
     constants = {name: known[name] for name in function.parameters if name in known} | dict(entry.derived)
-    constexprs = tuple(name for name in entry.parameters if function.is_constexpr(name))
+    constexprs = tuple(name for name in entry.parameters if name in function.constexprs)
     return Specialized(wrapped(text), kernel, entry.parameters, constexprs, tuple(constants.items()))
-
-
-@lru_cache(maxsize=256)
-def _module(name: str, text: str) -> Module:
-    return Module(name, text)
 
 
 @dataclass
 class _Program:
-    """All functions that a kernel is made of.
+    """The functions that kernels are made of, with all that were specialised so far.
 
     `shared` are parameters (module, function, parameter) of helpers that stay although they are known.
     """
@@ -103,7 +95,7 @@ class _Program:
         """The kernel itself, which keeps every parameter that is not known."""
         pointer = Type("pointer", shape=())
         types = {
-            name: OTHER if function.is_constexpr(name) else pointer if name.endswith("_ptr") else SCALAR
+            name: OTHER if name in function.constexprs else pointer if name.endswith("_ptr") else SCALAR
             for name in function.parameters
         }
         return self._specialised(function, known, types, kept=frozenset(function.parameters))
@@ -111,7 +103,7 @@ class _Program:
     def reachable(self, entry: Variant) -> list[Variant]:
         """The variants that a text refers to, directly or not, each behind those it refers to itself."""
         found: dict[int, Variant] = {}
-        by_number = {v.number: v for v in self.variants.values()}
+        by_number = list(self.variants.values())
 
         def visit(variant: Variant) -> None:
             for number in references(variant.text):
@@ -162,7 +154,7 @@ class _Program:
                 known[name] = self._literal(function.module, function.defaults[name])
             elif piece.is_known and (function.module.name, function.name, name) not in self.shared:
                 known[name] = piece.known
-            elif function.is_constexpr(name):
+            elif name in function.constexprs:
                 types[name] = OTHER
             else:
                 types[name] = INT if piece.type.kind == "literal" else piece.type
@@ -205,11 +197,11 @@ class _Program:
         if key in self.variants:
             return self.variants[key]
         self.under_way.append(function)
-        body, lines = self._body(function, known, types)
-        self.under_way.pop()
-        tree = _parsed(lines)
-        used = _loaded(tree)
-        left = tuple(n for n in function.parameters if n not in known and (n in kept or n in used))
+        try:
+            body, lines, facts = self._body(function, known, types)
+        finally:
+            self.under_way.pop()
+        left = tuple(n for n in function.parameters if n not in known and (n in kept or n in facts.read))
         number = len(self.variants)
         above = _comment_above(function)
         text = "\n".join([
@@ -219,13 +211,13 @@ class _Program:
         for other in body.returned[1:]:
             type_ |= other
         self.variants[key] = Variant(
-            number, function, dict(known), body.constants, left, text, type_, body.pure, _returned_as_is(tree, left)
+            number, function, dict(known), body.constants, left, text, type_, body.pure, facts.returned_as_is(left)
         )
         return self.variants[key]
 
     def _body(
         self, function: Function, known: Mapping[str, Known], types: Mapping[str, Type]
-    ) -> tuple[Body, list[str]]:
+    ) -> tuple[Body, list[str], Facts]:
         """The lines of a function's body, after as many attempts as it takes."""
         initialised: list[str] = []
         dropped: frozenset[str] = frozenset()
@@ -237,12 +229,11 @@ class _Program:
             except Reassigned as again:
                 initialised.append(again.name)
                 continue
-            statements = _parsed(lines)
-            unused, copies = _unused(statements), _copies(statements, function.parameters)
-            if not unused and not copies:
-                return body, lines
-            dropped |= unused
-            aliases |= copies
+            facts = Facts(lines, function.parameters)
+            if not facts.unused and not facts.copies:
+                return body, lines, facts
+            dropped |= facts.unused
+            aliases |= facts.copies
 
 
 def _comment_above(function: Function) -> list[str]:
@@ -254,75 +245,7 @@ def _comment_above(function: Function) -> list[str]:
     return lines[first:end]
 
 
-def _parsed(lines: Sequence[str]) -> list[ast.stmt]:
-    """The statements of a body."""
-    (function,) = ast.parse("def f():\n" + "\n".join(lines) + "\n").body
-    assert isinstance(function, ast.FunctionDef)
-    return function.body
-
-
-def _nodes(statements: Sequence[ast.stmt]) -> Iterator[ast.AST]:
-    for statement in statements:
-        yield from ast.walk(statement)
-
-
-def _loaded(statements: Sequence[ast.stmt]) -> set[str]:
-    """The names that a body reads, or reads and writes."""
-    found = set()
-    for node in _nodes(statements):
-        match node:
-            case ast.Name(id=name, ctx=ast.Load()) | ast.AugAssign(target=ast.Name(id=name)):
-                found.add(name)
-    return found
-
-
-def _unused(statements: Sequence[ast.stmt]) -> frozenset[str]:
-    """Local variables that are never read, and whose values have no effect of their own."""
-    stored: dict[str, bool] = {}
-    for node in _nodes(statements):
-        match node:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                stored[name] = stored.get(name, True) and _is_pure(value)
-            case ast.Tuple(elts=elements, ctx=ast.Store()):
-                stored |= {e.id: False for e in elements if isinstance(e, ast.Name)}
-    return frozenset(name for name, pure in stored.items() if pure) - _loaded(statements)
-
-
-def _copies(statements: Sequence[ast.stmt], parameters: Sequence[str]) -> dict[str, str]:
-    """Local variables that are another variable for good, or a parameter: neither gets another value."""
-    stored = Counter(parameters)
-    found: dict[str, str] = {}
-    for node in _nodes(statements):
-        match node:
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=other)):
-                found[name] = other
-            case ast.For(target=ast.Name(id=name), iter=ast.Call(func=function)) if dotted(function) == STATIC:
-                # Python's integer, which divides otherwise than a variable.
-                stored[name] += 2
-        match node:
-            case ast.Name(id=name, ctx=ast.Store()):
-                stored[name] += 1
-    return {name: other for name, other in found.items() if stored[name] == 1 and stored[other] == 1}
-
-
-def _returned_as_is(statements: Sequence[ast.stmt], parameters: Sequence[str]) -> str | None:
-    """The parameter that a body returns unchanged, without doing anything else."""
-    match [s for s in statements if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]:
-        case [ast.Return(value=ast.Name(id=name))] if name in parameters:
-            return name
-    return None
-
-
-def _is_pure(value: ast.expr) -> bool:
-    """Whether an expression has no effect but its value."""
-    for node in ast.walk(value):
-        match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="tl"), attr=name)) if f"tl.{name}" not in PURE:
-                return False
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="tl"), attr=_) | ast.Attribute(attr="to")):
-                pass
-            case ast.Call(func=ast.Name(id="float")):
-                pass
-            case ast.Call():
-                return False
-    return True
+@lru_cache(maxsize=64)
+def _program(texts: tuple[tuple[str, str], ...], shared: frozenset[tuple[str, str, str]]) -> _Program:
+    """Kept, because kernels have most of their helpers in common."""
+    return _Program({name: Module(name, text) for name, text in texts}, shared)

@@ -71,7 +71,7 @@ def given_differently(variants: Sequence[Variant]) -> frozenset[tuple[str, str, 
         for parameter in differing:
             values = [v.constants.get(parameter) for v in group if parameter in v.constants]
             numbers = values and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
-            constexpr = group[0].function.is_constexpr(parameter)
+            constexpr = parameter in group[0].function.constexprs
             if numbers and (not constexpr or (len(differing) == 1 and len(group) > MOST)):
                 found.add((module, name, parameter))
     return frozenset(found)

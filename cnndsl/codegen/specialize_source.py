@@ -27,17 +27,18 @@ class Function:
     def name(self) -> str:
         return self.node.name
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[str, ...]:
         """Names, in order."""
         return tuple(argument.arg for argument in self.node.args.args)
 
-    def is_constexpr(self, parameter: str) -> bool:
-        """Whether a parameter is annotated tl.constexpr."""
-        (argument,) = (a for a in self.node.args.args if a.arg == parameter)
-        return argument.annotation is not None and is_constexpr(argument.annotation)
+    @cached_property
+    def constexprs(self) -> frozenset[str]:
+        """The parameters that are annotated tl.constexpr."""
+        annotated = ((a.arg, a.annotation) for a in self.node.args.args)
+        return frozenset(name for name, annotation in annotated if annotation is not None and is_constexpr(annotation))
 
-    @property
+    @cached_property
     def defaults(self) -> Mapping[str, ast.expr]:
         """Default values by parameter."""
         names, values = self.parameters, self.node.args.defaults
