@@ -152,7 +152,7 @@ def line_map(graph: Graph, package: Package) -> LineMap:
         for name in layer.kernels:
             inside[name].append(layer)
     kernels = tuple(_kernel_lines(kernel.name, kernel.steps, inside[kernel.name]) for kernel in package.kernels)
-    sources = dict.fromkeys(span.source for layer in layers for span in (*layer.calls[:1], layer.span, *layer.calls))
+    sources = dict.fromkeys(span.source for layer in layers for span in (layer.span, *layer.calls))
     lines = tuple(line for source in sources for line in _lines_of(source, layers, order))
     return LineMap(lines, layers, kernels)
 

@@ -67,6 +67,10 @@ network I { input x [8x8x16]
     adaptiveavgpool(8x8) identity
     output view { @i2 }
     flatten softmax }""",
+    "order": """network O { input x [8x8x16]
+    zeta: conv(16, 1x1) -> alpha: maxpool(2x2) total: add { {} {} { lost: dropout } }
+    both: concat(@total)
+}""",
     "copies": """network C { input x [4x4x8]
     a: conv(8, 1x1)
     both: concat(@x)
@@ -290,6 +294,19 @@ def test_every_fate() -> None:
     assert inception.at("inception.cnn", 4).layers == (
         "inception1.conv2", "inception1.relu2", "i2.conv2", "i2.relu2",
     )  # fmt: skip
+
+
+def test_order() -> None:
+    """Kernels of a line stand in the order of their launches; a sum of three is launched twice."""
+    found = line_map(*MADE["order"])
+    assert found.at("order.cnn", 2).kernels == ("zeta", "alpha", "total", "total_1")
+    assert [use.step for use in found.layer("total").uses] == [2, 2]
+    assert found.layer("lost").fate == "free"
+    # All inputs are copied: there is nothing to tell.
+    text = "network D { input x [4x4x8] concat(@x) }\n"
+    twice = line_map(*made_of(load_text(text)))
+    assert (twice.layer("concat1").fate, twice.layer("concat1").why) == ("kernel", "")
+    assert [line.number for line in twice.lines] == [1]
 
 
 def test_what_is_not_there() -> None:

@@ -103,12 +103,15 @@ def _line(lines: LineMap, wanted: str) -> Line | None:
     if match is None:
         return None
     file, number = match[1], int(match[2])
-    files = [name for name in lines.files if _is_named(name, file)] if file is not None else list(lines.files[:1])
+    files = _files(lines, file)
     if not files:
         known = [os.path.basename(name) for name in lines.files]
         guess = did_you_mean(os.path.basename(str(file)), known)
         hint = f"did you mean {guess}:{number}?" if guess is not None else f"its layers come from {listed(known)}"
         raise problem("E0707", f"no layer of the network comes from {file}", help=(hint,))
+    if len(files) > 1:
+        hint = " or ".join(f"{name}:{number}" for name in files[:MAX_NOTES])
+        raise problem("E0707", f"{len(files)} files are called {file}", help=(f"write {hint}",))
     of_file = [line for line in lines.lines if line.file == files[0]]
     if not 1 <= number <= len(of_file):
         raise problem("E0707", f"{files[0]} has {len(of_file)} lines, and no line {number}")
@@ -125,9 +128,14 @@ def _with_layers(lines: Sequence[Line]) -> Iterator[Line]:
     return (line for line in lines if line.layers or line.called)
 
 
-def _is_named(name: str, wanted: str) -> bool:
-    """Whether a file's name ends with a path that somebody wrote."""
-    return name == wanted or name.endswith(f"/{wanted}") or os.path.normpath(name) == os.path.normpath(wanted)
+def _files(lines: LineMap, wanted: str | None) -> list[str]:
+    """The files whose names end with a path that somebody wrote; without one, the network's own file."""
+    if wanted is None:
+        return list(lines.files[:1])
+    if wanted in lines.files:
+        return [wanted]
+    path = os.path.normpath(wanted)
+    return [name for name in lines.files if f"/{os.path.normpath(name)}".endswith(f"/{path}")]
 
 
 def _unknown(lines: LineMap, wanted: str) -> CnnError:

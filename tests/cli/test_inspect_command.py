@@ -247,7 +247,27 @@ def test_a_layer_called_by_a_number(run, tmp_path: Path) -> None:
     assert run("inspect", path, "3").stdout.startswith("# 3 of N")
     assert run("inspect", path, "2").stdout.startswith("# conv1 + f.2 of N")
     assert "`numbers.cnn:3`" not in run("inspect", path, f"{path}:3").stdout
+    assert run("inspect", path, "5").stdout.startswith("# 3 of N")
     assert run("inspect", path, "numbers.cnn:4").stdout.startswith("# ---- kernels/conv1.py")
+
+
+def test_files_of_one_name(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for filters, folder in ((8, "one"), (9, "two")):
+        Path(folder).mkdir()
+        Path(folder, "b.cnn").write_text(f"block {folder} {{\n conv({filters}, 1x1) }}", "utf-8")
+    uses = 'use "one/b.cnn"\nuse "./two/b.cnn"\n'
+    Path("n.cnn").write_text(f"{uses}network N {{ input x [4x4x8] tanh one two }}", "utf-8")
+    result = run("inspect", "n.cnn", "b.cnn:2")
+    assert (result.exit_code, result.stdout) == (1, "")
+    said = "error[E0707]: 2 files are called b.cnn\n  = help: write one/b.cnn:2 or two/b.cnn:2\n"
+    assert result.stderr.replace("./", "") == said
+    assert run("inspect", "n.cnn", "two/b.cnn:2").stdout.startswith("# two1.conv1 of N")
+    assert run("inspect", "n.cnn", "./one/b.cnn:2").stdout.startswith("# one1.conv1 of N")
+    # The whole name of one is the end of the others'.
+    Path("b.cnn").write_text(Path("n.cnn").read_text("utf-8"), "utf-8")
+    assert "kernels/tanh1.py" in run("inspect", "b.cnn", "b.cnn:3").stdout
+    assert "n.cnn has 3 lines" in run("inspect", "n.cnn", "n.cnn:4").stderr
 
 
 @pytest.mark.parametrize(("stage", "expected"), [
@@ -313,6 +333,14 @@ def test_difference_of_networks(run, tiny: Path, snapshot: SnapshotAssertion, mo
     result = run("inspect", "tiny.cnn", "conv1", "--diff", "other.cnn")
     assert "\n-    k_in = k < 6\n+    k_in = k < 16\n" in result.stdout
     assert result.stderr == "tiny.cnn and other.cnn differ in conv1\n"
+    # A parameter that the other network does not have is set in this one alone.
+    narrow = other.replace("(classes = 4)", "").replace("dense(classes)", "dense(5)")
+    Path("narrow.cnn").write_text(narrow, "utf-8")
+    lines = run("inspect", "other.cnn", "--diff", "narrow.cnn", "--set", "classes=5").stdout.splitlines()
+    assert [line for line in lines[2:] if line[0] in "+-"] == ["-graph Other", "+graph Tiny"]
+    result_of_all = run("inspect", "tiny.cnn", "network.py", "--diff", "other.cnn").stdout
+    assert '-    "conv1.weight": (6, 3, 3, 3),\n' in result_of_all
+    assert "tl.store" not in result_of_all
     # Line 3 of the other network is a comment: it is the layers' names that count.
     assert run("inspect", "tiny.cnn", "3", "--diff", "other.cnn").stdout == result.stdout
 

@@ -71,14 +71,19 @@ def halves(lines: list[str]) -> tuple[list[str], list[str]]:
     """The two texts, as far as the hunks of a diff show them, with the line numbers that their heads promise."""
     one: list[str] = []
     other: list[str] = []
-    for line in lines[2:]:
+    promised = shown = (0, 0)
+    for line in [*lines[2:], "@@ -1 +1 @@"]:
         if line.startswith("@@"):
+            assert shown == promised
             found = re.fullmatch(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", line)
             assert found is not None, line
             for half, start, count in ((one, found[1], found[2]), (other, found[3], found[4])):
                 first = int(start) + (count == "0")
                 half.extend(["?"] * (first - 1 - len(half)))
-        elif line.startswith(" "):
+            promised, shown = (int(found[2] or "1"), int(found[4] or "1")), (0, 0)
+            continue
+        shown = (shown[0] + (line[0] in " -"), shown[1] + (line[0] in " +"))
+        if line.startswith(" "):
             one.append(line[1:])
             other.append(line[1:])
         else:
