@@ -120,7 +120,7 @@ def package(plan: Plan, *, replaced: Mapping[int, str] | None = None) -> Package
     """
     replaced = replaced or {}
     entries: dict[object, _Entry] = {}
-    names = Names(plan)
+    names, values = Names(plan), _integers(plan)
     launches: list[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = []
     for number, step in enumerate(plan.steps):
         of_step = []
@@ -132,10 +132,10 @@ def package(plan: Plan, *, replaced: Mapping[int, str] | None = None) -> Package
             if entry is None:
                 text = _specialized(launch.module, launch.kernel, _Constants(repr(known), known))
                 name, edited = names.kernel(step, edited=number in replaced), replaced.get(number)
-                entry = _Entry(name, launch, text, _parameters(plan, launch, text), [], edited)
+                entry = _Entry(name, launch, text, _parameters(plan, launch, text, values), [], edited)
                 entries[number if number in replaced else key] = entry
             else:
-                entry.parameters = _common(entry.parameters, _parameters(plan, launch, entry.text))
+                entry.parameters = _common(entry.parameters, _parameters(plan, launch, entry.text, values))
             if number not in entry.steps:
                 entry.steps.append(number)
             passed = dict(launch.arguments)
@@ -211,14 +211,16 @@ def host_name(parameter: str) -> str:
     return parameter.removesuffix("_ptr")
 
 
-def _parameters(plan: Plan, launch: Launch, text: Specialized) -> tuple[Parameter, ...]:
+def _parameters(
+    plan: Plan, launch: Launch, text: Specialized, integers: Mapping[str, int]
+) -> tuple[Parameter, ...]:
     passed = dict(launch.arguments)
-    return tuple(_parameter(plan, name, passed[name]) for name in text.parameters)
+    return tuple(_parameter(plan, name, passed[name], integers) for name in text.parameters)
 
 
-def _parameter(plan: Plan, name: str, expression: str) -> Parameter:
+def _parameter(plan: Plan, name: str, expression: str, integers: Mapping[str, int]) -> Parameter:
     if not name.endswith("_ptr"):
-        return Parameter(name, "i32", _value(plan, expression), aligned=False)
+        return Parameter(name, "i32", integers[expression], aligned=False)
     element = TRITON_TYPES[plan.dtype]
     weight = re.fullmatch(r'weights\[".*\.(\w+)"\]', expression)
     if weight is not None and weight[1] != "weight":
@@ -228,8 +230,8 @@ def _parameter(plan: Plan, name: str, expression: str) -> Parameter:
     return Parameter(name, f"*{element}", None, aligned=offset is None or int(offset[1]) * size % 16 == 0)
 
 
-def _value(plan: Plan, expression: str) -> int:
-    """An integer argument for the plan's batch and contiguous inputs."""
+def _integers(plan: Plan) -> dict[str, int]:
+    """The integer arguments that stay, for the plan's batch and contiguous inputs."""
     values = {"n": plan.batch}
     for node in plan.graph.inputs:
         variable, type_ = variable_of(node.name), node.type
@@ -238,7 +240,7 @@ def _value(plan: Plan, expression: str) -> int:
             "n": type_.size, "c": 1, "h": 0, "w": 0,
         }
         values |= {f"s{axis}_{variable}": stride for axis, stride in strides.items()}
-    return values[expression]
+    return values
 
 
 def _common(first: tuple[Parameter, ...], second: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
