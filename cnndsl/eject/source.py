@@ -13,7 +13,7 @@ import torch
 from cnndsl.codegen.header import clean, filled, place_of, wrapped
 from cnndsl.codegen.package import Package
 from cnndsl.eject.facts import Facts, Tensor
-from cnndsl.eject.trace import Recorder, Stage, UnknownCallError, program, tuple_program
+from cnndsl.eject.trace import Recorder, Stage, UnknownCallError, dummy, program, tuple_program
 from cnndsl.errors import problem
 from cnndsl.ops.base import Weight
 from cnndsl.ops.normalize import LocalResponseNorm
@@ -218,7 +218,7 @@ def _pack(facts: Facts) -> list[str]:
     names, anchor = _weight_names(facts), facts.step.group.anchor
     assert anchor.op is not None
     dtype = _TYPES[facts.plan.dtype]
-    tensors = {w.name: _meta(w.shape, dtype if w.role == "weight" else torch.float32) for w in facts.weights}
+    tensors = {w.name: dummy(w.shape, dtype if w.role == "weight" else torch.float32) for w in facts.weights}
     try:
         with Recorder() as recorder:
             made = anchor.op.pack(facts.plan.graph.types_of(anchor), tensors, ())
@@ -241,7 +241,7 @@ def _reference(facts: Facts) -> str:
     """`reference`, from what the layers' own references call."""
     names = [*(t.name for t in facts.reads), *_weight_names(facts).values()]
     try:
-        one, other = (_reference_lines(facts, batch) for batch in (5, 7))
+        one, other = (_reference_lines(facts, batch) for batch in (2, 3))
     except UnknownCallError as error:
         raise _opaque(facts, "reference", error) from None
     if one != other:
@@ -261,8 +261,8 @@ def _result(facts: Facts) -> str:
 def _reference_lines(facts: Facts, batch: int) -> list[str]:
     """The body of `reference`, traced on tensors without memory."""
     group, graph = facts.step.group, facts.plan.graph
-    reads = {t.node: _meta((batch, *t.shape), torch.float64) for t in facts.reads}
-    weights = {w.name: _meta(w.shape, torch.float64) for w in facts.weights}
+    reads = {t.node: dummy((batch, *t.shape), torch.float64) for t in facts.reads}
+    weights = {w.name: dummy(w.shape, torch.float64) for w in facts.weights}
     names = {t.name: reads[t.node] for t in facts.reads}
     names |= {called: weights[name] for name, called in _weight_names(facts).items()}
     if facts.is_copy:
@@ -315,10 +315,6 @@ def _arguments(facts: Facts) -> str:
     ]
     lines += wrapped("    return (", values, ")") if len(values) > 1 else [f"    return ({values[0]},)"]
     return "\n".join([*lines, ""])
-
-
-def _meta(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    return torch.empty(shape, dtype=dtype, device="meta")
 
 
 def _opaque(facts: Facts, what: str, why: Any) -> Exception:

@@ -39,6 +39,22 @@ class _Call:
     result: torch.Tensor
 
 
+_PRODUCTS = frozenset({"conv2d", "conv_transpose2d", "linear", "matmul", "__matmul__"})
+_COPIES = frozenset({"contiguous", "flatten", "reshape", "clone"})
+"""What is not computed, since it would take seconds or much memory: only the shape counts."""
+
+_LARGE = 2**22
+"""Values from which on copies are left out."""
+
+
+def dummy(shape: Iterable[int], dtype: torch.dtype) -> torch.Tensor:
+    """A tensor of zeros that takes no memory.
+
+    Not one of the meta device: there torch's functions are Python that imports its compiler, for 3 seconds, and Triton.
+    """
+    return torch.zeros((), dtype=dtype).expand(tuple(shape))
+
+
 class Recorder(TorchFunctionMode):
     """Notes each of torch's functions that is called under it, but not those that they call in turn."""
 
@@ -49,7 +65,7 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = _run(func, args, kwargs or {})
         if isinstance(result, torch.Tensor) and any(result is x for x in _tensors(args)):
             # What a function returns as it came has not changed: `flatten` of a vector, `float` of fp32.
             if func.__name__.endswith("_") and not func.__name__.endswith("__"):
@@ -58,6 +74,17 @@ class Recorder(TorchFunctionMode):
             # Everything is kept, so that no two tensors have one id.
             self.calls.append(_Call(func, tuple(args), kwargs or {}, result))
         return result
+
+
+def _run(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    name = getattr(func, "__name__", "")
+    large = name in _COPIES and any(x.numel() >= _LARGE for x in _tensors(args))
+    if name not in _PRODUCTS and not large:
+        return func(*args, **kwargs)
+    shapes = [x.to("meta") if isinstance(x, torch.Tensor) else x for x in args]
+    result = func(*shapes, **{key: x.to("meta") if isinstance(x, torch.Tensor) else x for key, x in kwargs.items()})
+    same = [x for x, shape in zip(args, shapes, strict=True) if shape is result]
+    return same[0] if same else dummy(result.shape, result.dtype)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,5 +34,6 @@ class Checks:
 def here(monkeypatch: pytest.MonkeyPatch) -> Checks:
     """Checks run in this process, and are counted."""
     checks = Checks()
-    monkeypatch.setattr(replaced.subprocess, "run", checks.run)
+    # In that module alone: others start processes of their own.
+    monkeypatch.setattr(replaced, "subprocess", SimpleNamespace(run=checks.run, DEVNULL=subprocess.DEVNULL))
     return checks
