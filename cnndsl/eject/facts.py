@@ -60,12 +60,11 @@ class Facts:
         return isinstance(self.step.group.anchor.op, Concat)
 
     @property
-    def operations(self) -> str:
+    def operations(self) -> tuple[str, ...]:
         """Its layers as a file writes them."""
         if self.is_copy:
-            return "copy"
-        nodes = [each for node in self.step.group.nodes for each in (node, *node.folded)]
-        return " -> ".join(str(node.op) for node in nodes)
+            return ("copy",)
+        return tuple(str(each.op) for node in self.step.group.nodes for each in (node, *node.folded))
 
     @property
     def layout(self) -> dict[str, object]:

@@ -43,7 +43,7 @@ def check(n: int = 2, device: str = "cpu", seed: int = 0) -> float:
     they were, or changes any other memory.
     """
     # So few values that chance could bring a sum near 0, where no relative error is small: several draws.
-    draws = max(1, min(16, 64 // (n * OUTPUT["values"])))
+    draws = max(1, min(16, 64 // (n * torch.Size(OUTPUT["shape"]).numel())))
     worst = 0.0
     for case in CASES:
         found = [outcome(n, device, seed + i, **case) for i in range(draws)]

@@ -101,20 +101,20 @@ def _layer(facts: Facts) -> str:
             lines.append(f'    "{key}": {{  # of one picture: torch\'s shape, and its strides behind the batch\'s')
             lines.extend(f"        {_literal(name)}: {_literal(inner)}," for name, inner in value.items())
             lines.append("    },")
+        elif isinstance(value, tuple) and len(value) > 1:
+            lines += wrapped(f"    {_literal(key)}: (", [*map(_literal, value)], "),")
         else:
             lines.append(f"    {_literal(key)}: {_literal(value)},")
     layouts = LAYOUTS[len(facts.reads[0].shape) + 1] if any(t.strides is None for t in facts.reads) else ()
     cases = [{"layout": layout} for layout in layouts] or [{}]
-    output = {
-        "shape": y.shape, "strides": y.strides, "picture": y.picture, "offset": y.offset, "values": math.prod(y.shape),
-    }
+    output = {"shape": y.shape, "strides": y.strides, "picture": y.picture, "offset": y.offset}
     return "\n".join([
         *lines,
         "}",
         f"DTYPE = {_TYPES[plan.dtype]}",
         f"TOLERANCE = {TOLERANCES[plan.dtype]}  # of ||y - r|| / ||r||, with r in fp64",
         f"CASES = {_literal(cases)}",
-        f"OUTPUT = {_literal(output)}",
+        *wrapped("OUTPUT = {", [f"{_literal(key)}: {_literal(value)}" for key, value in output.items()], "}"),
         "",
     ])
 
@@ -248,7 +248,7 @@ def _reference(facts: Facts) -> str:
         raise _opaque(facts, "reference", "it depends on the number of pictures")
     return "\n".join([
         f"def reference({', '.join(names)}):",
-        f'    """{clean(facts.step.group.title)} with torch\'s operators, in the inputs\' type: {_result(facts)}."""',
+        f'    """The same with torch\'s operators, in the type of the inputs: {_result(facts)}."""',
         *(f"    {line}" for line in one),
         "",
     ])

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from cnndsl.codegen.header import wrapped
+from cnndsl.codegen.header import filled, wrapped
 
 WIDTH = 110
 
@@ -105,7 +105,7 @@ def program(names: Mapping[str, torch.Tensor], stages: Sequence[Stage]) -> list[
     lines: list[str] = []
     for number, stage in enumerate(stages):
         if stage.comment is not None:
-            lines.append(f"# {stage.comment}")
+            lines += [f"# {line}" for line in filled(stage.comment, indent=2, width=WIDTH - 2)]
         last = number == len(stages) - 1
         lines += text.stage(stage, "return " if last else "y = ")
     return lines

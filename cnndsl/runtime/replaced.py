@@ -284,6 +284,10 @@ def _error(one: Replacement, finding: Mapping[str, Any]) -> Diagnostic:
         case "wrong":
             message = f"{one.path} does not compute what {one.layer} does, with {pictures}"
             notes = [finding["text"]]
+            said = (_layer(ast.parse(one.text)) or {}).get("operations")
+            own = one.facts.operations
+            if isinstance(said, tuple) and said != own:
+                notes.append(f"it was ejected from {' -> '.join(map(str, said))}; here stands {' -> '.join(own)}")
         case _ if finding["text"].startswith(("MemoryError", "OutOfMemoryError")):
             message = f"memory is used up while {one.path} is compared with torch, with {pictures}"
             return diagnostic("E0605", message, help=("run fewer pictures at a time",))

@@ -228,6 +228,16 @@ def test_wrong_for_one_size_alone(file: Any, device: str, here: Checks) -> None:
     net(images(net, 6))
 
 
+def test_of_another_operation(file: Any, device: str, here: Checks) -> None:
+    """Its tensors lie alike: what it computes tells, and then what it was taken from."""
+    path = file("b", text=PAIR.replace("pad=1) -> relu }", "pad=1) -> tanh }"))
+    assert "note: it was ejected from conv(4, 3x3, pad=1) -> tanh; here stands conv(4, 3x3, pad=1) -> relu" in wrong(
+        device, path
+    )
+    same = file("b", text=PAIR.replace("pad=1) -> relu }", "pad=same) -> relu }"))
+    compiled(device, PAIR, kernels={"b": same})
+
+
 def test_the_files_own_check_counts_for_nothing(file: Any, device: str, here: Checks) -> None:
     """A larger tolerance in the file, or another reference, does not make a wrong kernel right."""
     path = file("b", RELU, "tl.where(x < 0.0, 0.01 * x, x)", text=PAIR)
