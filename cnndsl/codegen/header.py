@@ -35,7 +35,10 @@ def kernel(
     for step in users:
         lines.extend(_lines_of(plan, step))
     given = ", ".join(f"{p.name} {p.type}" for p in parameters)
-    named = [f"{name}={value!r}" for name, value in constants]
+    known = dict(constants)
+    absent = {name.removesuffix("_ptr") for name, value in known.items() if name.endswith("_ptr") and value is None}
+    # An absent tensor's strides are passed to the generic kernel and mean nothing.
+    named = [f"{name}={value!r}" for name, value in known.items() if name.partition("_s")[0] not in absent]
     lines += [
         "",
         f"For {plan.target.name} in {plan.dtype}, tiles for a batch of {plan.batch}; "

@@ -84,14 +84,14 @@ def test_settings_that_cannot_be_read_end_a_command(run, tiny) -> None:
         (["chekc", "a.cnn"], "there is no command 'chekc'; did you mean 'check'?"),
         (["a.cnn"], "to check a file: cnndsl check a.cnn"),
         (["a.cnn:Net"], "to check a file: cnndsl check a.cnn:Net"),
-        (["zzz"], "there are check, summary, run, inspect, explain"),
+        (["zzz"], "there are check, summary, run, inspect, report, draw, build, eject, cache, explain"),
         (["check"], "Missing argument 'FILE...'"),
         (["summary", "a.cnn", "--formt", "json"], "--format"),
         (["summary", "a.cnn", "--format", "xml"], "'xml' is not one of"),
         (["summary", "a.cnn", "b.cnn"], "unexpected extra argument"),
         (["run", "a.cnn", "--dtype", "int8"], "'int8' is not one of"),
         (["run", "a.cnn", "--top", "0"], "--top"),
-        (["inspect", "a.cnn", "--stage", "ttir"], "'ttir' is not one of"),
+        (["inspect", "a.cnn", "--stage", "ttyl"], "'ttyl' is not one of"),
     ],
 )
 def test_usage_errors(run, arguments: list[str], words: str) -> None:
