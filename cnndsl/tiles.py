@@ -5,13 +5,18 @@ multiprocessors, and were checked by compiling. The batch size is not known whil
 takes the one to choose for (1 unless told otherwise), and every batch size runs correctly with its answer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from cnndsl.targets import Target
 
 DType = Literal["fp32", "tf32", "fp16", "bf16"]
+
+DTYPES: tuple[DType, ...] = get_args(DType)
+
+ITEM_BYTES: Mapping[DType, int] = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
+"""Bytes of one value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,11 @@ class Tiling:
 def cdiv(a: int, b: int) -> int:
     """Divide, rounding up; the `cdiv` of grid expressions."""
     return -(-a // b)
+
+
+def power_of_two_from(value: int) -> int:
+    """The smallest power of two that is not below `value`."""
+    return 1 << (value - 1).bit_length()
 
 
 def conv2d(
@@ -82,11 +92,11 @@ def depthwise(target: Target, *, filters: int, output: tuple[int, int], batch: i
     """Tile `depthwise_kernel` for `filters` filters (the multiplier included) and an output of (P, Q)."""
     pixels = output[0] * output[1]
     if target.kind == "interpreter":
-        block_k = min(_power_of_two_from(filters), 1024)
-        block_npq = min(_power_of_two_from(batch * pixels), _INTERPRETER_TILE // block_k)
+        block_k = min(power_of_two_from(filters), 1024)
+        block_npq = min(power_of_two_from(batch * pixels), _INTERPRETER_TILE // block_k)
     else:
         # 16 outputs per thread: 16-byte loads along the channels, and enough threads to hide their latency.
-        block_k = max(16, min(64, _power_of_two_from(filters)))
+        block_k = max(16, min(64, power_of_two_from(filters)))
         block_npq = 16 * 128 // block_k
     return Tiling(
         constants=(("BLOCK_NPQ", block_npq), ("BLOCK_K", block_k)),
@@ -104,11 +114,11 @@ def linear(target: Target, dtype: DType, *, features: int, units: int, batch: in
     elif batch <= 16:
         # A stream of weights: many programs with deep queues, whatever the matrix units make of 16 rows.
         block_n, block_k, warps = 16, 32, 4
-        block_f = 256 // _bytes(dtype)
+        block_f = 256 // ITEM_BYTES[dtype]
         stages = _gpu_stages(target, dtype, (block_n + block_k) * block_f)
     else:
         block_n, block_k, warps = _gpu_tile(target, dtype, rows=batch, columns=units, groups=1)
-        block_f = 128 // _bytes(dtype)
+        block_f = 128 // ITEM_BYTES[dtype]
         stages = _gpu_stages(target, dtype, (block_n + block_k) * block_f)
     return Tiling(
         constants=(("BLOCK_N", block_n), ("BLOCK_K", block_k), ("BLOCK_F", block_f)),
@@ -129,14 +139,14 @@ def linear_is_small(target: Target, batch: int) -> bool:
 
 def linear_small(target: Target, dtype: DType, *, features: int, units: int, batch: int = 1) -> Tiling:
     """Tile `linear_small_kernel`, a stream of weights for a few rows."""
-    block_n = min(8, _power_of_two_from(batch))
+    block_n = min(8, power_of_two_from(batch))
     if target.kind == "interpreter":
-        block_f = min(_power_of_two_from(features), 1024)
-        block_k = min(_power_of_two_from(units), _INTERPRETER_TILE // (block_f * block_n))
+        block_f = min(power_of_two_from(features), 1024)
+        block_k = min(power_of_two_from(units), _INTERPRETER_TILE // (block_f * block_n))
         warps = 1
     else:
         # One row of threads, 16 bytes each, spans BLOCK_F: no exchange between threads in the loop.
-        per_warp = target.warp_size * 16 // _bytes(dtype)
+        per_warp = target.warp_size * 16 // ITEM_BYTES[dtype]
         warps = next(
             (w for w in (4, 2) if features % (w * per_warp) == 0), 4 if features > 2 * per_warp else 1
         )
@@ -148,15 +158,6 @@ def linear_small(target: Target, dtype: DType, *, features: int, units: int, bat
         num_stages=1,
         grid=(f"cdiv(n, {block_n}) * {cdiv(units, block_k)}",),
     )
-
-
-def _bytes(dtype: DType) -> int:
-    return 2 if dtype in ("fp16", "bf16") else 4
-
-
-def _power_of_two_from(value: int) -> int:
-    """The smallest power of two that is not below `value`."""
-    return 1 << (value - 1).bit_length()
 
 
 # --- GPU ---------------------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ def _gpu_tile(target: Target, dtype: DType, *, rows: int, columns: int, groups: 
         # Three stages of the largest tile do not fit; in tf32 it spills at 5x5 filters.
         tiles = tuple(tile for tile in tiles if tile[1] <= 128)
     # A tile much wider than the layer computes columns that nobody wants, and with tanh in fp32 it spills.
-    tiles = tuple(tile for tile in tiles if tile[1] <= max(16, _power_of_two_from(columns)))
+    tiles = tuple(tile for tile in tiles if tile[1] <= max(16, power_of_two_from(columns)))
 
     def cost(tile: _GpuTile) -> tuple[float, int]:
         block_rows, block_columns, _, share = tile
@@ -213,12 +214,12 @@ def _gpu_conv2d_step(dtype: DType, channels: int, reduction: int) -> int:
     It need not divide the channels: for 96 channels on sm_90, a step of 64 over the flattened reduction takes
     166 instructions, two steps of 32 within a tap take 196.
     """
-    wide = 128 // _bytes(dtype)
+    wide = 128 // ITEM_BYTES[dtype]
     if channels % 8 != 0:
         wide = 32  # values gathered one by one: a wider step only takes registers
     elif dtype == "fp32":
         wide = 16  # a step is unrolled into single multiplications: 32 of them spill on sm_80
-    return max(16, min(wide, _power_of_two_from(reduction)))
+    return max(16, min(wide, power_of_two_from(reduction)))
 
 
 def _gpu_stages(target: Target, dtype: DType, elements: int) -> int:
@@ -228,7 +229,7 @@ def _gpu_stages(target: Target, dtype: DType, elements: int) -> int:
     """
     if target.kind == "hip":
         return 2
-    stage = elements * _bytes(dtype)
+    stage = elements * ITEM_BYTES[dtype]
     shared = target.shared_memory_bytes - 1024  # what the driver keeps for itself
     return max(2, min(shared // stage, 4 if 2 * 4 * stage <= shared else 3))
 

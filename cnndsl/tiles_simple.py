@@ -6,7 +6,7 @@ GPU yet.
 """
 
 from cnndsl.targets import Target
-from cnndsl.tiles import DType, Tiling, cdiv
+from cnndsl.tiles import ITEM_BYTES, DType, Tiling, cdiv, power_of_two_from
 
 # In the interpreter a program costs about 5 ms and an operation about 20 us before its first element, so a
 # program takes whole images where it can. Below the smallest of these sizes (in elements) a larger tile takes
@@ -43,13 +43,13 @@ def pool2d(
 def global_pool(target: Target, dtype: DType, *, channels: int, image: tuple[int, int]) -> Tiling:
     """Tile `global_pool_kernel` for an input of `image` (H, W). Every image has programs of its own."""
     if target.kind == "interpreter":
-        columns = min(_power_of_two_from(channels), 4096)
-        rows = min(_power_of_two_from(_area(image)), _INTERPRETER_LARGEST // columns)
+        columns = min(power_of_two_from(channels), 4096)
+        rows = min(power_of_two_from(_area(image)), _INTERPRETER_LARGEST // columns)
         warps = 1
     else:
         # Only channels and images are divided among programs: the shortest runs that fill sectors.
-        columns = min(_power_of_two_from(channels), 64 // _bytes(dtype))
-        rows = min(_power_of_two_from(_area(image)), 1024 // columns)
+        columns = min(power_of_two_from(channels), 64 // ITEM_BYTES[dtype])
+        rows = min(power_of_two_from(_area(image)), 1024 // columns)
         warps = min(max(rows * columns // 256, 1), 4)
     return Tiling(
         constants=(("BLOCK_HW", rows), ("BLOCK_C", columns)),
@@ -121,11 +121,11 @@ def pointwise(
 def softmax(target: Target, *, channels: int, image: tuple[int, int] = (1, 1), batch: int = 1) -> Tiling:
     """Tile `softmax_kernel` for a tensor of `image` (H, W). A program owns whole pixels."""
     if target.kind == "interpreter":
-        columns = min(_power_of_two_from(channels), _INTERPRETER_LARGEST)
+        columns = min(power_of_two_from(channels), _INTERPRETER_LARGEST)
         rows = _interpreter_rows(_area(image) * batch, columns)
         warps = 1
     else:
-        columns = _power_of_two_from(channels) if channels <= _LONGEST_ROW else 4096
+        columns = power_of_two_from(channels) if channels <= _LONGEST_ROW else 4096
         rows = max(1, 1024 // columns)
         warps = min(max(rows * columns // 256, 1), 16)
     return Tiling(
@@ -146,15 +146,15 @@ def copy(target: Target, dtype: DType, *, channels: int, output: tuple[int, int]
 
 def flatten(target: Target, *, channels: int, image: tuple[int, int]) -> Tiling:
     """Tile `flatten_kernel` for an input of `image` (H, W). Every image has programs of its own."""
-    pixels = _power_of_two_from(_area(image))
+    pixels = power_of_two_from(_area(image))
     if target.kind == "interpreter":
-        columns = min(_power_of_two_from(channels), 4096)
+        columns = min(power_of_two_from(channels), 4096)
         rows = min(pixels, _INTERPRETER_LARGEST // columns)
         warps = 1
     else:
         # Read along the channels and written along the pixels: both sides of the tile are runs in memory.
         rows = min(pixels, 64)
-        columns = min(_power_of_two_from(channels), 2048 // rows)
+        columns = min(power_of_two_from(channels), 2048 // rows)
         warps = min(max(rows * columns // 256, 1), 4)
     return Tiling(
         constants=(("BLOCK_HW", rows), ("BLOCK_C", columns)),
@@ -166,7 +166,7 @@ def flatten(target: Target, *, channels: int, image: tuple[int, int]) -> Tiling:
 
 def _vector(target: Target, dtype: DType, size: int) -> int:
     """One thread's group of channels: 16 bytes, but 8 where windows of up to 17 channels then fit the registers."""
-    return 4 if size // 2 <= 4 and (target.kind == "interpreter" or _bytes(dtype) == 4) else 8
+    return 4 if size // 2 <= 4 and (target.kind == "interpreter" or ITEM_BYTES[dtype] == 4) else 8
 
 
 def _tiling(
@@ -196,12 +196,12 @@ def _tile(
 ) -> tuple[int, int, int]:
     """Choose (pixels, channels, warps) of a tile; on a GPU it has at most `largest` elements."""
     if target.kind == "interpreter":
-        columns = min(_power_of_two_from(channels), 4096)
+        columns = min(power_of_two_from(channels), 4096)
         return _interpreter_rows(pixels * batch, columns), columns, 1
-    columns = _gpu_columns(channels, _bytes(dtype))
+    columns = _gpu_columns(channels, ITEM_BYTES[dtype])
     # Two tiles per multiprocessor, where there is that much work. A warp has at least 256 elements: 8 for a
     # thread, of which AMD's warps have 64.
-    least = max(256, target.warp_size * 16 // _bytes(dtype))
+    least = max(256, target.warp_size * 16 // ITEM_BYTES[dtype])
     elements = largest
     while elements > least and cdiv(pixels * batch, elements // columns) * cdiv(channels, columns) < (
         2 * target.num_multiprocessors
@@ -212,7 +212,7 @@ def _tile(
 
 def _gpu_columns(channels: int, itemsize: int) -> int:
     """Choose the channels of a tile: the fewest idle lanes, then the longest runs, 64 bytes or more."""
-    longest = min(_power_of_two_from(channels), 128)
+    longest = min(power_of_two_from(channels), 128)
     shortest = min(longest, 64 // itemsize)
     candidates = [columns for columns in (1, 2, 4, 8, 16, 32, 64, 128) if shortest <= columns <= longest]
     return min(candidates, key=lambda columns: (cdiv(channels, columns) * columns, -columns))
@@ -221,17 +221,9 @@ def _gpu_columns(channels: int, itemsize: int) -> int:
 def _interpreter_rows(pixels: int, columns: int) -> int:
     fewest = max(1, _INTERPRETER_SMALLEST // columns)
     most = max(1, _INTERPRETER_LARGEST // columns)
-    return min(max(_power_of_two_from(pixels), fewest), most)
+    return min(max(power_of_two_from(pixels), fewest), most)
 
 
 def _area(image: tuple[int, int]) -> int:
     return image[0] * image[1]
 
-
-def _bytes(dtype: DType) -> int:
-    return 2 if dtype in ("fp16", "bf16") else 4
-
-
-def _power_of_two_from(value: int) -> int:
-    """The smallest power of two that is not below `value`."""
-    return 1 << (value - 1).bit_length()

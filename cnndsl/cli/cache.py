@@ -9,11 +9,11 @@ import click
 
 from cnndsl.cli import terminal
 from cnndsl.cli.commands import Command
-from cnndsl.cli.figures import binary, counted
 from cnndsl.cli.options import json_option
 from cnndsl.cli.table import Column, fitting_widths, natural_width, render_rows
 from cnndsl.compiler import upkeep
 from cnndsl.compiler.upkeep import Holding, Part
+from cnndsl.figures import binary, counted
 
 _EXAMPLES = """\b
 Examples:

@@ -12,9 +12,9 @@ import click
 from cnndsl import syntax as ast
 from cnndsl.cli import sources, terminal
 from cnndsl.cli.commands import WRONG, Command
-from cnndsl.cli.figures import compact, counted, grouped
 from cnndsl.cli.options import json_option, read_settings, set_option
 from cnndsl.errors import CnnError, Diagnostic, render
+from cnndsl.figures import compact, counted, grouped
 from cnndsl.files import Program, choose_network
 from cnndsl.passes.elaborate import elaborate
 from cnndsl.summary import Summary, summarize

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from cnndsl import targets
 from cnndsl.cli import terminal
 from cnndsl.cli.commands import Command
 from cnndsl.cli.inspect_made import Made
 from cnndsl.cli.inspect_select import select
-from cnndsl.cli.options import file_argument, read_settings, set_option
+from cnndsl.cli.options import batch_option, dtype_option, file_argument, read_settings, set_option
 from cnndsl.cli.sources import load_graph
+from cnndsl.cli.target_names import ALL, target_named
+from cnndsl.cli.torch_modules import torch_module
 from cnndsl.eject.facts import facts_of
 from cnndsl.eject.layers import only_step
-from cnndsl.errors import did_you_mean, problem
-from cnndsl.targets import Target
+from cnndsl.errors import problem
 from cnndsl.tiles import DType
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 _EXAMPLES = """\b
 Examples:
@@ -43,17 +38,10 @@ It needs PyTorch and Triton, not cnndsl. Without a GPU it runs in Triton's inter
 @click.option("-o", "--output", required=True, metavar="F.py", help="The file to write; - for standard output.")
 @click.option(
     "--target", "name", default="auto", metavar="T",
-    help="auto (the default) for this machine's GPU or, without one, Triton's interpreter; or one of "
-    + ", ".join(t.name for t in targets.TARGETS) + ".",
+    help=f"auto (the default) for this machine's GPU or, without one, Triton's interpreter; or one of {ALL}.",
 )
-@click.option(
-    "--dtype", type=click.Choice(["fp32", "tf32", "fp16", "bf16"]), default="fp32",
-    help="Type of activations and weights; sums are fp32. Default: fp32.",
-)
-@click.option(
-    "--batch", type=click.IntRange(1, 2**16), default=1, metavar="N",
-    help="Pictures that tiles are chosen for; others run too. Default: 1.",
-)
+@dtype_option
+@batch_option
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 @set_option
 def command(
@@ -64,8 +52,10 @@ def command(
     if output != "-" and path.exists() and not force:
         raise problem("E0421", f"{output} is there already", help=("--force writes over it",))
     graph = load_graph(file, read_settings(settings))
-    source = _source_module()
-    made = Made(graph, _target(name), dtype, batch)
+    source = torch_module(
+        "cnndsl.eject.source", "ejecting a kernel", instead="`cnndsl inspect FILE LAYER` prints a kernel without it"
+    )
+    made = Made(graph, target_named(name), dtype, batch)
     chosen = select(made.lines, layer, outputs=graph.outputs)
     kernel = made.package.by_name.get(layer) if layer not in graph.by_name else None
     # Of layers that share a kernel, the first.
@@ -85,36 +75,3 @@ def command(
     terminal.say(f"{facts.step.group.title} for {where} in {dtype} written to {output}")
     for line in (f"python {output}", f"cnndsl run {file} --kernel {own}={output}"):
         terminal.say(f"  {line}")
-
-
-def _source_module() -> ModuleType:
-    """The module that writes the file, which traces references. Raises CnnError (E0601) where torch is missing."""
-    try:
-        return importlib.import_module("cnndsl.eject.source")
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "torch":
-            raise
-        raise problem(
-            "E0601", "ejecting a kernel needs PyTorch, which is not installed",
-            notes=("`cnndsl inspect FILE LAYER` prints a kernel without it",), help=("pip install torch",),
-        ) from None
-
-
-def _target(name: str) -> Target:
-    """A target by name. Raises CnnError (E0703)."""
-    if name == "auto":
-        import torch
-
-        from cnndsl.runtime.device import target_of
-
-        if not torch.cuda.is_available():
-            return targets.get("interpreter")
-        return target_of(torch.device("cuda", torch.cuda.current_device()))
-    known = {"cpu": "interpreter"}.get(name, name)
-    for target in targets.TARGETS:
-        if target.name == known:
-            return target
-    names = [t.name for t in targets.TARGETS]
-    guess = did_you_mean(name, names)
-    hint = f"did you mean `{guess}`?" if guess is not None else f"targets are {', '.join(names)}, or auto"
-    raise problem("E0703", f"there is no target `{name}`", help=(hint,))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from cnndsl import targets
 from cnndsl.cli import inspect_sides, inspect_whole, terminal
 from cnndsl.cli.commands import Command
 from cnndsl.cli.inspect_sides import Request, Side
-from cnndsl.cli.options import file_argument, json_option, read_settings, set_option
+from cnndsl.cli.options import batch_option, dtype_option, file_argument, json_option, read_settings, set_option
+from cnndsl.cli.target_names import ALL, DEFAULT_GPU
 from cnndsl.tiles import DType
 
 STAGES = {
@@ -63,17 +63,11 @@ is 1 then.
 )
 @click.option(
     "--target", "--device", "names", multiple=True, metavar="T",
-    help="auto for this machine's, or one of " + ", ".join(t.name for t in targets.TARGETS)
-    + f". Default: {inspect_sides.DEFAULT_GPU} for the stages that are compiled, interpreter for the others. "
-    "May be repeated with --stage resources.",
+    help=f"auto for this machine's, or one of {ALL}. Default: {DEFAULT_GPU} for the stages that are compiled, "
+    "interpreter for the others. May be repeated with --stage resources.",
 )
-@click.option(
-    "--dtype", type=click.Choice(inspect_sides.DTYPES), default="fp32", help="Default: fp32."
-)
-@click.option(
-    "--batch", type=click.IntRange(1, 2**16), default=1, metavar="N",
-    help="Pictures that tiles are chosen for. Default: 1.",
-)
+@dtype_option
+@batch_option
 @click.option(
     "--diff", "other", metavar="OTHER",
     help="Print what differs with another target, type or network: --diff sm_80, --diff fp32, --diff other.cnn. "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from cnndsl.cli.inspect_select import NETWORK
 from cnndsl.cli.inspect_sides import Request, Side
 from cnndsl.cli.progress import Progress
 from cnndsl.errors import CnnError, diagnostic, listed
+from cnndsl.figures import counted
 
 if TYPE_CHECKING:
     from cnndsl.compiler import Compiled
@@ -96,11 +96,11 @@ def _titles(side: Side, kernel: str) -> list[str]:
 
 def compile_sides(sides: Sequence[Side]) -> list[dict[str, Compiled]]:
     """The chosen kernels of each network, compiled, by their names; says on stderr how long that took."""
-    from cnndsl.compiler import Job, compile_kernels
+    from cnndsl.compiler import Job, compile_kernels, processors
 
     jobs = [Job(side.made.package.by_name[name], side.made.target) for side in sides for name in side.selection.kernels]
     named = listed(list(dict.fromkeys(job.target.name for job in jobs)))
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = processors()
     start = time.monotonic()
     with Progress() as progress:
         progress.phase(f"compiling for {named}")
@@ -108,10 +108,9 @@ def compile_sides(sides: Sequence[Side]) -> list[dict[str, Compiled]]:
         done = compile_kernels(jobs, workers=workers, progress=progress.step)
     seconds = time.monotonic() - start
     fresh = sum(not one.cached for one in done)
-    kernels = f"{len(done)} kernel{'s' * (len(done) != 1)} for {named}"
+    kernels = f"{counted(len(done), 'kernel')} for {named}"
     if fresh:
-        used = min(workers, fresh)
-        by = f"{used} worker{'s' * (used != 1)}"
+        by = counted(min(workers, fresh), "worker")
         terminal.say(f"compiled {kernels} in {seconds:.1f} s ({by}), {len(done) - fresh} from the cache")
     else:
         terminal.say(f"{kernels} from the cache")

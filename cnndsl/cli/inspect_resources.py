@@ -11,13 +11,13 @@ import click
 
 from cnndsl.cli import terminal
 from cnndsl.cli.commands import WRONG
-from cnndsl.cli.figures import grouped
 from cnndsl.cli.inspect_colors import painted
 from cnndsl.cli.inspect_diff import pairs
 from cnndsl.cli.inspect_kernels import check_compiled, compile_sides
 from cnndsl.cli.inspect_sides import Request, Side
 from cnndsl.cli.table import Column, fitting_widths, render_rows
 from cnndsl.errors import CnnError, listed
+from cnndsl.figures import grouped
 
 if TYPE_CHECKING:
     from cnndsl.compiler import Compiled, Resources

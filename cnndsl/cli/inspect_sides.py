@@ -15,15 +15,13 @@ from cnndsl.cli import terminal
 from cnndsl.cli.inspect_made import Made
 from cnndsl.cli.inspect_select import Selection, alike, everything, select
 from cnndsl.cli.sources import load
-from cnndsl.cli.target_names import target_named
+from cnndsl.cli.target_names import DEFAULT_GPU, target_named
 from cnndsl.errors import CnnError, did_you_mean, listed, problem
 from cnndsl.files import choose_network, split_network
 from cnndsl.ir import Graph
 from cnndsl.passes.elaborate import elaborate
 from cnndsl.targets import Target
-from cnndsl.tiles import DType
-
-DTYPES: tuple[DType, ...] = ("fp32", "tf32", "fp16", "bf16")
+from cnndsl.tiles import DTYPES, DType
 
 WHOLE = ("tree", "graph", "simplified", "groups", "plan", "lines")
 """Stages that are one text about the network."""
@@ -34,9 +32,6 @@ COMPILED: Mapping[str, tuple[str, ...]] = {
     "hip": ("ttir", "ttgir", "llir", "amdgcn", "resources"),
 }
 """Stages that Triton makes, by the target's kind."""
-
-DEFAULT_GPU = "sm_90"
-"""What kernels are compiled for when nobody says."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from cnndsl import ir
 from cnndsl.cli import terminal
-from cnndsl.cli.figures import counted
 from cnndsl.cli.inspect_diff import paint, unified
 from cnndsl.cli.inspect_made import Made
 from cnndsl.cli.inspect_select import Selection, note
@@ -15,6 +14,7 @@ from cnndsl.cli.inspect_sides import Request, Side
 from cnndsl.cli.sources import read_source
 from cnndsl.cli.table import wrap
 from cnndsl.errors import did_you_mean, listed, printable, problem
+from cnndsl.figures import counted
 from cnndsl.ir import Graph
 from cnndsl.linemap import Line, LineMap
 from cnndsl.passes import fuse, plan

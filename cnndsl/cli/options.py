@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from cnndsl.errors import CnnError, Diagnostic, problem
+from cnndsl.tiles import DTYPES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,6 +32,34 @@ def json_option(function: F) -> F:
 def file_argument(function: F) -> F:
     """One FILE; the command receives `file`."""
     return click.argument("file", metavar="FILE")(function)
+
+
+def dtype_option(function: F) -> F:
+    """``--dtype``; the command receives a `DType`."""
+    return click.option(
+        "--dtype", type=click.Choice(DTYPES), default="fp32",
+        help="Type of activations and weights; sums are fp32. Default: fp32.",
+    )(function)
+
+
+def batch_option(function: F) -> F:
+    """``--batch``, the pictures that tiles are chosen for."""
+    return click.option(
+        "--batch", type=click.IntRange(1, 2**16), default=1, metavar="N",
+        help="Pictures that tiles are chosen for; others run too. Default: 1.",
+    )(function)
+
+
+def weights_options(function: F) -> F:
+    """``--weights`` and ``--match``; the command receives a path or None, and "name" or "order"."""
+    given = click.option(
+        "--weights", metavar="W", help="A .safetensors, .pt, .pth or .npz file. Else drawn from the seed."
+    )
+    matched = click.option(
+        "--match", type=click.Choice(["name", "order"]), default="name",
+        help="Pair weights by name (the default), or by order and shape where names differ.",
+    )
+    return given(matched(function))
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, Any]:

@@ -10,17 +10,14 @@ import click
 
 from cnndsl.cli import terminal
 from cnndsl.cli.commands import WRONG, Command
-from cnndsl.cli.figures import binary, counted
-from cnndsl.cli.options import file_argument, read_settings, set_option
+from cnndsl.cli.options import dtype_option, file_argument, read_settings, set_option
 from cnndsl.cli.progress import Progress
 from cnndsl.cli.sources import load_graph
-from cnndsl.cli.target_names import ALL, target_named
+from cnndsl.cli.target_names import ALL, DEFAULT_GPU, target_named
 from cnndsl.errors import problem
+from cnndsl.figures import binary, counted
 from cnndsl.report import Report, build, page
 from cnndsl.tiles import DType
-
-DEFAULT = "sm_90"
-"""What kernels are compiled for when nobody says."""
 
 _EXAMPLES = """\b
 Examples:
@@ -42,9 +39,9 @@ fused. The kernels are compiled here, for GPUs that need not be here; they are n
 )
 @click.option(
     "--target", "names", multiple=True, metavar="T",
-    help=f"What to compile for, as often as wanted: auto for this machine's, or one of {ALL}. Default: {DEFAULT}.",
+    help=f"What to compile for, as often as wanted: auto for this machine's, or one of {ALL}. Default: {DEFAULT_GPU}.",
 )
-@click.option("--dtype", type=click.Choice(["fp32", "tf32", "fp16", "bf16"]), default="fp32", help="Default: fp32.")
+@dtype_option
 @click.option(
     "--batch", type=click.IntRange(1, 2**16), default=1, metavar="N",
     help="Pictures that tiles are chosen and costs are counted for. Default: 1.",
@@ -56,7 +53,7 @@ def command(
     settings: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Write a page with a network's kernels at every stage."""
-    targets = tuple(dict.fromkeys(target_named(name) for name in names or (DEFAULT,)))
+    targets = tuple(dict.fromkeys(target_named(name) for name in names or (DEFAULT_GPU,)))
     graph = load_graph(file, read_settings(settings))
     with Progress() as progress:
         progress.phase("compiling")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cnndsl.cli import terminal
 from cnndsl.cli.commands import WRONG, Command
-from cnndsl.cli.figures import counted
-from cnndsl.cli.options import file_argument, json_option, read_settings, set_option
+from cnndsl.cli.options import dtype_option, file_argument, json_option, read_settings, set_option, weights_options
 from cnndsl.cli.progress import Progress
 from cnndsl.cli.sources import load_graph
+from cnndsl.cli.torch_modules import torch_module
 from cnndsl.errors import problem
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from cnndsl.figures import counted
 
 _EXAMPLES = """\b
 Examples:
@@ -37,21 +34,12 @@ NAME=INPUT. Without a GPU the kernels run in Triton's interpreter, on the CPU.
 @click.command(cls=Command, epilog=_EXAMPLES)
 @file_argument
 @click.argument("inputs", nargs=-1, metavar="[INPUT...]")
-@click.option(
-    "--weights", metavar="W", help="A .safetensors, .pt, .pth or .npz file. Else drawn from the seed."
-)
-@click.option(
-    "--match", type=click.Choice(["name", "order"]), default="name",
-    help="Pair weights by name (the default), or by order and shape where names differ.",
-)
+@weights_options
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
     help="auto (the default) takes a GPU where there is one.",
 )
-@click.option(
-    "--dtype", type=click.Choice(["fp32", "tf32", "fp16", "bf16"]), default="fp32",
-    help="Type of activations and weights; sums are fp32. Default: fp32.",
-)
+@dtype_option
 @click.option(
     "--batch", type=click.IntRange(1, 2**16), metavar="N",
     help="Run the INPUTs N at a time (default: all at once); without INPUT, draw N.",
@@ -87,7 +75,7 @@ def command(ctx: click.Context, /, file: str, settings: tuple[str, ...], **optio
     graph = load_graph(file, read_settings(settings))
     with Progress() as progress:
         progress.phase("loading torch")
-        job = _job_module()
+        job = torch_module("cnndsl.cli.run_job", "running a network")
         result = job.run(graph, job.Options(**{k: v for k, v in options.items() if k != "as_json"}), progress)
     if options["as_json"]:
         terminal.out_json({"ok": result.ok, "file": file, **result.to_json()})
@@ -111,16 +99,3 @@ def read_kernels(pairs: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"--kernel gives {layer.strip()} two files")
         found[layer.strip()] = path
     return found
-
-
-def _job_module() -> ModuleType:
-    """The module that runs networks. Raises CnnError (E0601) where torch is not installed."""
-    try:
-        return importlib.import_module("cnndsl.cli.run_job")
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "torch":
-            raise
-        raise problem(
-            "E0601", "running a network needs PyTorch, which is not installed",
-            notes=("`check`, `summary` and `inspect` work without it",), help=("pip install torch",),
-        ) from None

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from cnndsl.cli.figures import counted
 from cnndsl.errors import problem
+from cnndsl.figures import counted
 from cnndsl.ir import Graph, Node
 from cnndsl.runtime.pictures import load_picture
 from cnndsl.runtime.tensors import SUFFIXES, as_batch, load_tensor

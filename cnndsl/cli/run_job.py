@@ -10,9 +10,9 @@ from typing import Any, Literal
 import torch
 
 from cnndsl.cli import run_inputs, run_results
-from cnndsl.cli.figures import counted
 from cnndsl.cli.progress import Progress
 from cnndsl.errors import listed, problem
+from cnndsl.figures import counted
 from cnndsl.ir import Graph
 from cnndsl.runtime import device as devices
 from cnndsl.runtime.executor import Network
@@ -188,7 +188,8 @@ def _compare(
         progress.phase("running layer by layer")
         if net.not_traced:
             layers = listed(net.not_traced)
-            progress.say(f"layer by layer, values lie apart: there {layers} by the generated kernel, not the edited one")
+            kernel = "by the generated kernel, not the edited one"
+            progress.say(f"layer by layer, values lie apart: there {layers} {kernel}")
         found = verify(net, inputs, layers=True, progress=progress.step)
         checks = tuple(check for check in found if check.kind == "layer")
     if options.verify or options.verify_layers:

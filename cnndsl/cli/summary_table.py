@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cnndsl.cli.figures import binary, compact, grouped
 from cnndsl.cli.table import Column, fitting_widths, markdown, natural_width, render_rows, wrap
 from cnndsl.cli.terminal import bold, dim
+from cnndsl.figures import binary, compact, grouped
 from cnndsl.ops.fields import show_value
 from cnndsl.summary import Layer, Row, Summary
 

@@ -87,7 +87,7 @@ FILES = (
         title="the labels do not fit",
         explanation="""`--labels` names a text file with one class in each line, as many as the network's output
             has. 1001 lines for 1000 classes usually begin with a background class.""",
-        message="error[E0414]: labels.txt names 1001 labels, but the network's output has 1000",
+        message="error[E0414]: labels.txt names 1,001 labels, but the network's output has 1,000",
     ),
     Code(
         code="E0415",

@@ -126,14 +126,14 @@ def compile_kernels(
     if missing:
         for target in dict.fromkeys(job.target for job in missing.values()):
             _require(target, installed)
-        for digest, compiled in _compile(missing, workers or _processors()):
+        for digest, compiled in _compile(missing, workers or processors()):
             finish(digest, compiled)
         upkeep.trim(limit, keep=_used)
     return tuple(replace(done[digest], job=job) for digest, job in zip(digests, jobs, strict=True))
 
 
-def _processors() -> int:
-    """Those that this process may use."""
+def processors() -> int:
+    """How many this process may use, which is how many workers compile unless somebody says otherwise."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

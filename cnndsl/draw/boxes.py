@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
-from cnndsl.cli.figures import compact
 from cnndsl.draw.diagram import Box, Diagram, Frame
 from cnndsl.draw.layout import Padding
 from cnndsl.draw.metrics import elided, width
 from cnndsl.draw.pieces import MARGIN, PORT, Piece
+from cnndsl.figures import compact
 
 Direction = Literal["down", "right"]
 

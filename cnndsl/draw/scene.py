@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from cnndsl.cli.figures import compact, counted, grouped
 from cnndsl.draw import boxes
 from cnndsl.draw.boxes import Direction, Shape
 from cnndsl.draw.diagram import Box, Diagram, Frame, Row
@@ -18,6 +17,7 @@ from cnndsl.draw.layout import Layout
 from cnndsl.draw.metrics import width
 from cnndsl.draw.pieces import OUT, Piece, Point
 from cnndsl.draw.ways import XY, Drawn, straightened
+from cnndsl.figures import compact, counted, grouped
 
 _MARGIN = 16.0
 _HEADER = 46.0

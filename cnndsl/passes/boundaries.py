@@ -11,10 +11,7 @@ from cnndsl.ops.joins import Concat
 from cnndsl.passes import simplify
 from cnndsl.passes.fuse import Group, Groups, obstacle
 from cnndsl.passes.plan import concat_copies, views
-from cnndsl.tiles import DType
-
-ITEM = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
-"""Bytes of one value."""
+from cnndsl.tiles import ITEM_BYTES, DType
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Boundary:
 
     def bytes(self, dtype: DType, batch: int = 1) -> int:
         """What `cost` is in bytes for `batch` pictures. Some of it may stay in a GPU's cache."""
-        return self.cost * ITEM[dtype] * batch
+        return self.cost * ITEM_BYTES[dtype] * batch
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from cnndsl.errors import listed
 from cnndsl.ir import Graph, Node
 from cnndsl.ops.fusion import Edge, Obstacle
 from cnndsl.ops.joins import Add
@@ -95,7 +96,7 @@ def obstacle(graph: Graph, group: Group, reader: Node) -> Obstacle | None:
         case [_] if len(readers) > 1:
             return Obstacle("readers", f"{reader.name} reads {name} {len(readers)} times")
         case [_, _, *_] as found:
-            return Obstacle("readers", f"{name} has {len(found)} readers: {_listed(found)}")
+            return Obstacle("readers", f"{name} has {len(found)} readers: {listed(found, most=4)}")
     assert reader.op is not None
     if reader.op.activation is not None:
         return _activation(group)
@@ -157,11 +158,6 @@ def _lies_in_input(graph: Graph, name: str) -> bool:
     while isinstance(node.op, Flatten):
         node = graph.by_name[node.inputs[0]]
     return node.op is None
-
-
-def _listed(names: list[str], most: int = 4) -> str:
-    shown = names if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} others"]
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def show(groups: Groups, *, graph: Graph | None = None, dtype: DType = "fp32", batch: int = 1) -> str:

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, groupby
 
+from cnndsl.figures import binary, compact, counted
 from cnndsl.ir import Graph
 from cnndsl.passes.boundaries import (
-    ITEM,
     Boundary,
     boundaries,
     free_layers,
@@ -18,7 +18,7 @@ from cnndsl.passes.boundaries import (
     values_moved,
 )
 from cnndsl.passes.fuse import Group, Groups, fuse
-from cnndsl.tiles import DType
+from cnndsl.tiles import ITEM_BYTES, DType
 
 WIDTH = 100
 """Characters of a line."""
@@ -34,7 +34,7 @@ def show(groups: Groups, *, graph: Graph | None, dtype: DType, batch: int) -> st
     pictures = "one picture" if batch == 1 else f"{batch} pictures"
     launches = launches_of(whole)
     kernels = sum(launches) + sum(b.kind == "copied" and b.consumer is None for b in text.found)
-    made = f"{_counted(layers, 'layer')} in {_counted(kernels, 'kernel')}"
+    made = f"{counted(layers, 'layer')} in {counted(kernels, 'kernel')}"
     lines = [f"{groups.graph.name}: {made}, {dtype}, {pictures}"]
     if all_shown:
         lines += text.inputs()
@@ -80,9 +80,9 @@ class _Text:
         leaving = self.leaving.get(group.output.name, ())
         loaded, stored = self.loaded[group.output.name], sum(b.written for b in leaving)
         macs = sum(n.op.macs(self.graph.types_of(n), n.type) for n in group.nodes if n.op is not None)
-        parts = [f"{_scaled(macs * self.batch, 1000, ('', 'K', 'M', 'G', 'T', 'P'))} MACs"] if macs else []
+        parts = [f"{compact(macs * self.batch)} MACs"] if macs else []
         weights = self.weights(group)
-        parts += [f"weights {_bytes(weights)}"] if weights else []
+        parts += [f"weights {binary(weights)}"] if weights else []
         parts += [f"reads {self.bytes(loaded)}, writes {self.bytes(stored)}"] if numbers != "-" else ["no kernel"]
         yield "    " + ", ".join(parts)
         yield from self.boundaries(leaving)
@@ -109,7 +109,7 @@ class _Text:
         rows = [
             ("between kernels", self.bytes(inside), "stored once, loaded by every kernel that reads it"),
             ("inputs, outputs", self.bytes(moved - inside), "loaded by every kernel that reads them, stored once"),
-            ("weights", _bytes(weights), "" if self.batch == 1 else "loaded once for all pictures"),
+            ("weights", binary(weights), "" if self.batch == 1 else "loaded once for all pictures"),
             ("all", self.bytes(moved, weights), once),
             ("unfused", self.bytes(apart, weights), "if each of these layers had a kernel of its own"),
         ]
@@ -123,16 +123,15 @@ class _Text:
             assert node.op is not None
             shapes = node.op.packed_shapes(self.graph.types_of(node), folded=bool(node.folded))
             for name, shape in shapes.items():
-                size = ITEM[self.dtype] if name == "weight" else 4
+                size = ITEM_BYTES[self.dtype] if name == "weight" else 4
                 for n in shape:
                     size *= n
                 total += size
         return total
 
-
     def bytes(self, values: int, more: int = 0) -> str:
         """A number of values of each picture in bytes, and `more` bytes."""
-        return _bytes(values * self.batch * ITEM[self.dtype] + more)
+        return binary(values * self.batch * ITEM_BYTES[self.dtype] + more)
 
 
 def _free(graph: Graph, groups: Groups) -> Iterator[str]:
@@ -155,19 +154,3 @@ def _wrapped(text: str, *, indent: int, hanging: int | None = None) -> list[str]
         text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (hanging or indent),
         break_on_hyphens=False,
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _bytes(count: int) -> str:
-    return _scaled(count, 1024, (" B", " KiB", " MiB", " GiB", " TiB", " PiB"))
-
-
-def _scaled(number: int, step: int, units: tuple[str, ...]) -> str:
-    """A number with a unit: 12, 1.5K; 999.96K is 1.0M."""
-    value, left = float(number), list(units)
-    while value >= step - 0.05 and len(left) > 1:
-        value, left = value / step, left[1:]
-    return f"{number}{left[0]}" if len(left) == len(units) else f"{value:.1f}{left[0]}"

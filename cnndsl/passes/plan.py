@@ -17,7 +17,7 @@ from cnndsl.ops.joins import Concat
 from cnndsl.ops.reshape import Flatten
 from cnndsl.passes.fuse import Group, Groups
 from cnndsl.targets import Target
-from cnndsl.tiles import DType
+from cnndsl.tiles import ITEM_BYTES, DType
 
 ALIGNMENT = 128
 """Values: buffers start at multiples of 256 bytes in fp16, whatever the batch size."""
@@ -319,11 +319,10 @@ def _concat_copies(
 
 def show(plan: Plan) -> str:
     """The plan as text: memory, then the launches in order."""
-    sizes = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
-    item = sizes[plan.dtype]
+    arena = plan.arena * ITEM_BYTES[plan.dtype] / 2**20
     lines = [
         f"plan {plan.graph.name} for {plan.target.name} in {plan.dtype}, tiles for a batch of {plan.batch}",
-        f"  arena: {plan.arena:,} values ({plan.arena * item / 2**20:.2f} MiB) for each picture",
+        f"  arena: {plan.arena:,} values ({arena:.2f} MiB) for each picture",
     ]
     for b in plan.buffers:
         where = "of its own" if b.offset is None else f"at {b.offset:,}"

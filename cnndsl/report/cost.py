@@ -10,11 +10,10 @@ from math import prod
 from cnndsl.codegen.emit import packed_shapes
 from cnndsl.ir import TensorType
 from cnndsl.ops.binding import Launch
-from cnndsl.passes.boundaries import ITEM
 from cnndsl.passes.plan import Plan, Step, variable_of, views
 from cnndsl.report.model import Bound, Tensor
 from cnndsl.report.peaks import Peak
-from cnndsl.tiles import DType
+from cnndsl.tiles import ITEM_BYTES, DType
 
 _WEIGHT = re.compile(r'weights\["(.*)"\]')
 
@@ -61,7 +60,7 @@ class Costs:
 
     def size(self, type_: TensorType) -> int:
         """Bytes of an activation for the whole batch."""
-        return type_.size * self._plan.batch * ITEM[self._plan.dtype]
+        return type_.size * self._plan.batch * ITEM_BYTES[self._plan.dtype]
 
     @property
     def weights(self) -> int:
@@ -78,7 +77,7 @@ class Costs:
 
     def _weight(self, key: str) -> Tensor:
         shape = self._weights[key]
-        size = ITEM[self._plan.dtype] if key.endswith(".weight") else ITEM["fp32"]
+        size = ITEM_BYTES[self._plan.dtype] if key.endswith(".weight") else ITEM_BYTES["fp32"]
         return Tensor(key, "weights", f"[{'x'.join(map(str, shape))}]", prod(shape) * size)
 
     def _pointer(self, name: str) -> str:

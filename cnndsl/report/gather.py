@@ -17,8 +17,8 @@ from cnndsl.errors import CnnError
 from cnndsl.ir import Graph, Node
 from cnndsl.linemap import Layer as Origin
 from cnndsl.linemap import LineMap, line_map, lines_of
-from cnndsl.passes.boundaries import ITEM, boundaries, unfused, values_moved
 from cnndsl.passes.boundaries import Boundary as Crossing
+from cnndsl.passes.boundaries import boundaries, unfused, values_moved
 from cnndsl.passes.fuse import Groups, fuse
 from cnndsl.passes.plan import Step, plan
 from cnndsl.passes.simplify import simplify
@@ -38,7 +38,7 @@ from cnndsl.report.model import (
     Totals,
 )  # fmt: skip
 from cnndsl.targets import Target
-from cnndsl.tiles import DType
+from cnndsl.tiles import ITEM_BYTES, DType
 
 INTERPRETER = (
     "Triton's interpreter runs the kernels' sources themselves, so there is no machine code. "
@@ -262,7 +262,7 @@ def _totals(network: _Network, made: Package, launches: Sequence[Launch]) -> Tot
         flops=sum(launch.flops for launch in launches),
         weights=Costs(plan_).weights,
         activations=moved,
-        fused=apart * plan_.batch * ITEM[plan_.dtype],
+        fused=apart * plan_.batch * ITEM_BYTES[plan_.dtype],
         seconds=sum(s for s in seconds if s is not None) if None not in seconds else None,
     )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cnndsl.cli.figures import counted
 from cnndsl.codegen.package import Kernel
 from cnndsl.compiler import Resources
+from cnndsl.figures import counted
 from cnndsl.report import model
 from cnndsl.report.model import Level
 from cnndsl.targets import Target

@@ -73,8 +73,18 @@ def _need_triton() -> None:
         )
 
 
+def target_here() -> Target:
+    """The target of the current GPU; the interpreter where PyTorch finds none. Raises CnnError (E0602)."""
+    if not torch.cuda.is_available():
+        return targets.get("interpreter")
+    return target_of(torch.device("cuda", torch.cuda.current_device()))
+
+
 def target_of(device: torch.device) -> Target:
-    """The target of a GPU: its own, or the newest older one that its code runs on."""
+    """The target of a GPU: its own, or the newest older one that its code runs on.
+
+    Raises CnnError (E0602) for a GPU that is too old.
+    """
     properties = torch.cuda.get_device_properties(device)
     if torch.version.hip is not None:
         name = str(properties.gcnArchName).split(":")[0]
@@ -86,6 +96,7 @@ def target_of(device: torch.device) -> Target:
         raise problem(
             "E0602",
             f"{properties.name} has compute capability {properties.major}.{properties.minor}; 8.0 is the least",
+            help=("Triton's interpreter runs the same kernels on the CPU: --device cpu, --target cpu",),
         )
     return max(older, key=lambda t: int(t.arch or 0))
 

@@ -170,8 +170,12 @@ class Network(parameters.Path):
         parameters.register(self, tensors, self.graph, device=self._device)
         self.drawn = ()
 
-    def _weights(self) -> dict[str, torch.Tensor]:
-        """The tensors that the kernels read, packed anew when any tensor of the state dict has changed."""
+    def packed_weights(self) -> dict[str, torch.Tensor]:
+        """The tensors that the kernels read, by layer and name ("conv1.weight"), on the network's device.
+
+        Batch norms are folded in; filters are [K, R, S, C] in the network's type, biases in fp32 (`WEIGHTS` in the
+        file at `source_path` has all shapes). Packed anew when any tensor of the state dict has changed.
+        """
         if self._watch is None or not self._watch.unchanged():
             self._packed, self._watch = {}, None  # first, so that old and new never lie in memory together
             watch = parameters.Watch(self)
@@ -215,7 +219,7 @@ class Network(parameters.Path):
             return self._empty(), {}
         with _LOCK:
             _, _, module = self._package(n, keep=keep)
-            weights = self._weights()
+            weights = self.packed_weights()
         # A view can be negative without a value having been touched; kernels read what lies in memory.
         tensors = tuple(x.detach().resolve_neg() for x in inputs)
         with self._running():

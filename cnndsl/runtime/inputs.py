@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from cnndsl.errors import CnnError, Diagnostic, diagnostic, problem
+from cnndsl.figures import counted
 from cnndsl.ir import Graph, Node
 
 _COMPUTED = (torch.float32, torch.float16, torch.bfloat16)
@@ -27,8 +28,7 @@ def check_inputs(
     nodes = graph.inputs
     if len(inputs) != len(nodes):
         names = ", ".join(f"{node.name} {_shown(node)}" for node in nodes)
-        amount = f"{len(nodes)} input{'s' if len(nodes) > 1 else ''}"
-        raise problem("E0505", f"{graph.name} takes {amount} ({names}), got {len(inputs)}")
+        raise problem("E0505", f"{graph.name} takes {counted(len(nodes), 'input')} ({names}), got {len(inputs)}")
     found: list[Diagnostic] = []
     for node, x in zip(nodes, inputs, strict=True):
         if not isinstance(x, torch.Tensor):

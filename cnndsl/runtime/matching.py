@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cnndsl.errors import CnnError, Diagnostic, diagnostic, did_you_mean
-from cnndsl.runtime.shapes import Shape, TensorSpec, brackets, counted, fits, folded, misfit
+from cnndsl.figures import counted
+from cnndsl.runtime.shapes import Shape, TensorSpec, brackets, fits, folded, misfit
 
 if TYPE_CHECKING:
     import torch

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from cnndsl.figures import counted
+
 Role = Literal["weight", "bias", "scale", "shift", "mean", "variance"]
 Shape = tuple[int, ...]
 
@@ -82,7 +84,7 @@ def _reason(layer: str, spec: TensorSpec, shape: Shape) -> str:
             (want[2:] != shape[2:], f"its window is {want[2]}x{want[3]}, not {shape[2]}x{shape[3]}"),
         )
     if len(want) == 1:
-        return f"{layer} has {counted(want[0], 'channel')}, not {shape[0]}"
+        return f"{layer} has {counted(want[0], 'channel')}, not {shape[0]:,}"
     return ""
 
 
@@ -93,8 +95,3 @@ def _facts(*facts: tuple[bool, str]) -> str:
 def brackets(shape: tuple[int | str, ...]) -> str:
     """A shape as it is printed: ``[64, 3, 7, 7]``."""
     return f"[{', '.join(map(str, shape))}]"
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 tensor``, ``2 tensors``."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")

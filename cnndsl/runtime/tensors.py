@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from cnndsl.errors import problem
+from cnndsl.figures import counted
 from cnndsl.runtime import files
-from cnndsl.runtime.shapes import brackets, counted
+from cnndsl.runtime.shapes import brackets
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 """Endings of the files that `load_tensor` reads; any other input is taken for a picture."""
@@ -122,7 +123,7 @@ def load_labels(path: str | Path, *, classes: int) -> list[str]:
     if len(labels) != classes:
         raise problem(
             "E0414",
-            f"{path} names {counted(len(labels), 'label')}, but the network's output has {classes}",
+            f"{path} names {counted(len(labels), 'label')}, but the network's output has {classes:,}",
             help=("the first line is a background class? Drop it",) if len(labels) == classes + 1 else (),
         )
     return labels

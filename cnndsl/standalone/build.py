@@ -1,11 +1,10 @@
 """A network as a folder that runs on its own: packages, weights, binaries, and the program that runs them.
 
-Imports torch when weights are packed.
+Imports torch.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import torch
+
+import cnndsl
 from cnndsl import targets
 from cnndsl.codegen.emit import packed_shapes
 from cnndsl.codegen.package import Package, package
@@ -21,6 +23,8 @@ from cnndsl.ir import Graph
 from cnndsl.passes.fuse import fuse
 from cnndsl.passes.plan import plan
 from cnndsl.passes.simplify import simplify
+from cnndsl.portable.runtime.tensors import safetensors_bytes
+from cnndsl.runtime.executor import Network
 from cnndsl.runtime.meaning import meaning
 from cnndsl.standalone import binaries, folder
 from cnndsl.standalone.readme import readme
@@ -117,25 +121,20 @@ def _portable() -> dict[str, bytes]:
 
 def _weights(graph: Graph, made: Package, options: Options) -> tuple[bytes, int]:
     """The packed weights as a file, and how many tensors of the state dict were drawn at random."""
-    import torch
-
-    from cnndsl.portable.runtime.tensors import safetensors_bytes
-    from cnndsl.runtime.executor import Network
-
     # Packed weights are the same for all targets.
     net = Network(graph, target=targets.get("interpreter"), dtype=options.dtype, device=torch.device("cpu"))
     if options.weights is None:
         net.draw_weights(options.seed)
     else:
         net.load_weights(options.weights, match=options.match)
-    packed = net._weights()  # noqa: SLF001 - what the kernels read; nobody else asks for it
+    packed = net.packed_weights()
     assert {name: tuple(tensor.shape) for name, tensor in packed.items()} == packed_shapes(made.plan)
     metadata = {"dtype": options.dtype, "network": graph.name, "packed_by": _version()}
     return safetensors_bytes(packed, metadata), len(net.drawn)
 
 
 def _version() -> str:
-    return f"cnndsl {importlib.metadata.version('cnndsl')}"
+    return f"cnndsl {cnndsl.__version__}"
 
 
 Description = Mapping[str, Any]

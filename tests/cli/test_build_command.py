@@ -8,7 +8,6 @@ import pytest
 import safetensors.torch
 import torch
 
-from cnndsl.cli import build as command
 from cnndsl.compiler import Compiled
 from cnndsl.standalone import binaries
 
@@ -114,7 +113,9 @@ def test_this_machines_gpu_is_the_default(
     monkeypatch.setattr(torch.version, "hip", None)
     assert list(answer(run, tiny, "-o", tmp_path / "out")["targets"]) == ["sm_89", "interpreter"]
     properties.major = 7  # too old
-    assert list(answer(run, tiny, "-o", tmp_path / "out")["targets"]) == ["interpreter"]
+    found = refused(run, tiny, "-o", tmp_path / "out")
+    assert (found["code"], found["message"]) == ("E0602", "Some GPU has compute capability 7.9; 8.0 is the least")
+    assert "--target cpu" in found["help"][0]
 
 
 def test_mistakes(run, tiny: Path, tmp_path: Path) -> None:
@@ -134,12 +135,3 @@ def test_the_command_itself(run, tiny: Path) -> None:
     assert run("build", tiny).exit_code == 2
     assert run("build", tiny, "-o", "out", "--batch", 0).exit_code == 2
     assert run("build", tiny, "-o", "out", "--dtype", "int8").exit_code == 2
-
-
-def test_without_torch(run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise ModuleNotFoundError(f"No module named '{name}'", name=name)
-
-    monkeypatch.setattr(command, "importlib", SimpleNamespace(import_module=missing))
-    found = refused(run, tiny, "-o", tmp_path / "out")
-    assert (found["code"], found["message"]) == ("E0601", "building a network needs PyTorch, which is not installed")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 import cnndsl
+from cnndsl.cli import torch_modules
 from cnndsl.runtime.executor import Network
 
 PAIR = """network Pair {
@@ -279,20 +281,29 @@ def test_mistakes_of_the_file_come_first(run, tmp_path: Path, monkeypatch) -> No
 
     path = tmp_path / "bad.cnn"
     path.write_text("network N { input x [8x8x3] rleu }", encoding="utf-8")
-    monkeypatch.setattr(command, "_job_module", lambda: pytest.fail("torch was loaded"))
+    monkeypatch.setattr(command, "torch_module", lambda *_: pytest.fail("torch was loaded"))
     result = run("run", path)
     assert (result.exit_code, "E0201" in result.stderr) == (1, True)
 
 
-def test_without_torch(run, tiny: Path, monkeypatch) -> None:
-    import cnndsl.cli.run as command
-
+@pytest.mark.parametrize(
+    ("arguments", "doing"),
+    [
+        (["run"], "running a network"),
+        (["build", "-o", "out"], "building a network"),
+        (["eject", "fc", "-o", "-"], "ejecting a kernel"),
+        (["inspect", "--stage", "plan", "--target", "auto"], "looking for a GPU"),
+    ],
+)
+def test_without_torch(run, tiny: Path, monkeypatch, arguments: list[str], doing: str) -> None:
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name="torch")
 
-    monkeypatch.setattr(command.importlib, "import_module", missing)
-    with pytest.raises(cnndsl.CnnError, match="PyTorch"):
-        command._job_module()
+    monkeypatch.setattr(torch_modules, "importlib", SimpleNamespace(import_module=missing))
+    command, *rest = arguments
+    result = run(command, tiny, *rest)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"error[E0601]: {doing} needs PyTorch, which is not installed\n" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
-from cnndsl.cli.figures import compact
 from cnndsl.cli.summary_table import to_text
+from cnndsl.figures import compact
 from cnndsl.files import choose_network, load_path, load_text
 from cnndsl.passes.elaborate import elaborate
 from cnndsl.summary import Summary, summarize

@@ -5,8 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnndsl.cli.figures import binary, compact
 from cnndsl.cli.table import Column, fitting_widths, markdown, render_rows, wrap
+from cnndsl.figures import binary, compact
 
 WORDS = st.text("abcXYZ019()=x", min_size=1, max_size=14)
 TEXTS = st.lists(WORDS, min_size=1, max_size=6).map(" -> ".join)

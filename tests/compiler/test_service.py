@@ -13,7 +13,17 @@ import samples
 from samples import DENSE, SCALE, job, with_source
 
 from cnndsl import targets
-from cnndsl.compiler import STAGES, Job, available, compile_kernels, entries, installation, pool, service, worker
+from cnndsl.compiler import (
+    STAGES,
+    Job,
+    available,
+    compile_kernels,
+    entries,
+    installation,
+    pool,
+    processors,
+    worker,
+)
 from cnndsl.errors import CnnError
 from cnndsl.targets import Target
 
@@ -277,4 +287,4 @@ def test_settings_of_the_user_do_not_reach_the_compiler(monkeypatch) -> None:
 
 
 def test_processors() -> None:
-    assert 1 <= service._processors() <= (os.cpu_count() or 1)
+    assert 1 <= processors() <= (os.cpu_count() or 1)

@@ -63,8 +63,8 @@ REASONS = {
         ("a", "o"): ("output", "a is an output of the network"),
     },
     "a: conv(2, 1) r: relu @a s: silu @a t: tanh @a u: elu @a v: elu concat(@r, @s, @t, @u)": {
-        ("a", "r"): ("readers", "a has 5 readers: r, s, t and 2 others"),
-        ("a", "v"): ("readers", "a has 5 readers: r, s, t and 2 others"),
+        ("a", "r"): ("readers", "a has 5 readers: r, s, t, u and 1 more"),
+        ("a", "v"): ("readers", "a has 5 readers: r, s, t, u and 1 more"),
     },
     "a: conv(2, 1) p: add(@a)": {("a", "p"): ("readers", "p reads a 2 times")},
     # Sums.

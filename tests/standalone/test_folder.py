@@ -52,7 +52,7 @@ def test_packages_are_those_of_the_cache(every: Path, tmp_path: Path, target: st
 def test_weights_are_those_that_the_kernels_read(every: Path) -> None:
     net = Network(graph_of(EVERY), target=targets.get("interpreter"), dtype="fp16", device=torch.device("cpu"))
     net.draw_weights(7)
-    packed = net._weights()
+    packed = net.packed_weights()
     saved = safetensors.torch.load_file(every / "weights.safetensors")
     assert set(saved) == set(packed)
     assert {t.dtype for t in saved.values()} == {torch.float16, torch.float32}

@@ -272,7 +272,7 @@ def _labels(path: Path, about: About) -> list[str]:
     except (OSError, ValueError) as error:
         raise Unreadable(f"cannot read the labels {path}: {getattr(error, 'strerror', None) or error}") from None
     if len(labels) != main.shape[-1]:
-        raise Unfit(f"{path} names {len(labels)} labels, but the network's output has {main.shape[-1]}")
+        raise Unfit(f"{path} names {len(labels):,} labels, but the network's output has {main.shape[-1]:,}")
     return ["".join(c if c.isprintable() else "?" for c in label) for label in labels]
 
 
