@@ -157,6 +157,13 @@ def problem(
     return CnnError((diagnostic(code, message, notes=notes, help=help),))
 
 
+def reason_of(error: BaseException) -> str:
+    """What an exception says, in one line of a message."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+
+
 def in_order(diagnostics: Iterable[Diagnostic], *, first: Source | None = None) -> tuple[Diagnostic, ...]:
     """File by file, `first` and then as met, and within a file in the order of the text.
 

@@ -20,6 +20,7 @@ from cnndsl.errors import (
     listed,
     printable,
     problem,
+    reason_of,
 )
 from cnndsl.parser import MAX_TEXT, Reading, read
 from cnndsl.tokens import MAX_TOKENS
@@ -48,8 +49,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise problem("E0110", f"cannot read {shown}: there is no such file", help=_nearby(path)) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise problem("E0110", f"cannot read {shown}: {reason}") from None
+        raise problem("E0110", f"cannot read {shown}: {reason_of(error)}") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

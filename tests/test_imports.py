@@ -23,6 +23,7 @@ ROOMS: dict[str, str] = {
     "errors": "",
     "figures": "",
     "targets": "",
+    "writing": "errors",
     "tiles": "targets",
     "ir": "",
     "ops": "ir targets tiles",
@@ -39,10 +40,10 @@ ROOMS: dict[str, str] = {
     "report": "__init__ codegen compiler draw errors figures ir linemap ops passes targets tiles",
     "eject": "codegen errors ir linemap ops passes",
     "portable": "",
-    "runtime": "codegen eject errors figures frontend ir linemap ops passes portable targets text tiles",
+    "runtime": "codegen eject errors figures frontend ir linemap ops passes portable targets text tiles writing",
     "standalone": "__init__ codegen compiler errors ir ops passes portable runtime targets tiles",
     "cli": "codegen codes compiler draw eject errors figures frontend ir linemap ops passes report runtime standalone "
-    "summary targets text tiles tree",
+    "summary targets text tiles tree writing",
     "__init__": "errors runtime",
     "__main__": "cli",
 }

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from cnndsl.cli import terminal
-from cnndsl.errors import CnnError, did_you_mean
+from cnndsl.errors import CnnError, did_you_mean, reason_of
 
 OK, WRONG, USAGE, BUG, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 """Exit codes: the last three as sysexits.h (EX_SOFTWARE) and shells (128 + signal) have them."""
@@ -82,7 +82,7 @@ def run(group: click.Group, arguments: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         code = PIPE_CLOSED
     except OSError as error:
-        _complain(f"error: cannot write the output: {error.strerror or error}")
+        _complain(f"error: cannot write the output: {reason_of(error)}")
         code = WRONG
     _close_quietly()
     sys.exit(code)

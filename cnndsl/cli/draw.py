@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from cnndsl.cli.sources import load_graph
 from cnndsl.draw.boxes import Direction
 from cnndsl.draw.diagram import View
 from cnndsl.errors import problem
+from cnndsl.writing import write_file
 
 FORMATS = ("svg", "png")
 
@@ -55,7 +54,7 @@ def command(
     known = kind or _format_of(output)
     data = _draw(file, settings, known, view="layers" if layers else "kernels", direction=direction, wrap=wrap)
     if output != "-":
-        _write(output, data)
+        write_file(output, data)
         terminal.say(f"{output} written")
     else:
         sys.stdout.buffer.write(data)
@@ -89,21 +88,3 @@ def _draw(
     from cnndsl.draw.svg import svg
 
     return svg(picture).encode()
-
-
-def _write(output: str, data: bytes) -> None:
-    """Write a file as a whole or not at all. Raises CnnError (E0421)."""
-    path = Path(output)
-    # Beside the file, so that moving it there is one step; a link, a terminal or a pipe is written to as it is.
-    plain = path.is_file() and not path.is_symlink()
-    part = path.with_name(f".{path.name[:100]}.{os.getpid()}") if plain or not os.path.lexists(output) else path
-    try:
-        part.write_bytes(data)
-        if part != path:
-            part.replace(path)
-    except (OSError, ValueError) as error:
-        if part != path:
-            with contextlib.suppress(OSError, ValueError):
-                part.unlink()
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise problem("E0421", f"cannot write {output}: {reason}") from None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
 import click
 
@@ -14,10 +12,10 @@ from cnndsl.cli.options import dtype_option, file_argument, read_settings, set_o
 from cnndsl.cli.progress import Progress
 from cnndsl.cli.sources import load_graph
 from cnndsl.cli.target_names import ALL, DEFAULT_GPU, target_named
-from cnndsl.errors import problem
 from cnndsl.figures import binary, counted
 from cnndsl.report import Report, build, page
 from cnndsl.tiles import DType
+from cnndsl.writing import write_file
 
 _EXAMPLES = """\b
 Examples:
@@ -59,11 +57,11 @@ def command(
         progress.phase("compiling")
         report = build(graph, targets=targets, dtype=dtype, batch=batch, progress=progress.step)
         progress.phase("writing")
-        text = page(report)
+        html = page(report).encode()
     if output == "-":
-        sys.stdout.write(text)
+        sys.stdout.buffer.write(html)
     else:
-        _write(Path(output), text)
+        write_file(output, html)
     failed = 0
     for target in report.targets:
         for kernel in target.kernels:
@@ -71,21 +69,9 @@ def command(
                 failed += 1
                 terminal.say(f"{kernel.name} cannot be compiled for {target.name}: {kernel.error.splitlines()[0]}")
     say = terminal.say if output == "-" else terminal.out
-    say(_summary(report, output, size=len(text.encode())))
+    say(_summary(report, output, size=len(html)))
     if failed:
         context.exit(WRONG)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write all of a file or nothing. Raises CnnError (E0421)."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise problem("E0421", f"cannot write {path}: {reason}") from None
 
 
 def _summary(report: Report, output: str, *, size: int) -> str:

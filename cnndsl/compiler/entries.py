@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cnndsl.compiler.groups import place
-from cnndsl.errors import problem
+from cnndsl.errors import problem, reason_of
 
 RECORD = "entry.json"
 
@@ -122,7 +122,7 @@ def writing() -> Iterator[None]:
     except OSError as error:
         raise problem(
             "E0606",
-            f"cannot write compiled kernels to {root()}: {error.strerror or error}",
+            f"cannot write compiled kernels to {root()}: {reason_of(error)}",
             help=("set CNNDSL_CACHE to a folder that can be written",),
         ) from None
 

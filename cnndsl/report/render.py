@@ -47,7 +47,9 @@ def page(report: Report) -> str:
         "script": script,
     }
     # One pass over the template: what is put in is not looked at again, whatever it holds.
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
+    text = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
+    # A file's name may hold bytes that are no text.
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @cache

@@ -10,10 +10,9 @@ import io
 import json
 import pickle
 import re
-import secrets
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from cnndsl.errors import CnnError, problem
+from cnndsl.errors import CnnError, problem, reason_of
+from cnndsl.writing import replaced
 
 MAX_UNPACKED = 8 << 30
 """Bytes that the arrays of one archive may take. VGG-19, the largest example, has 0.6 GB of fp32 weights; a
@@ -61,7 +61,7 @@ def regular_file(path: str | Path, kind: Kind) -> Path:
     except PermissionError as error:
         raise kind.mistake(path, "permission denied") from error
     except (OSError, ValueError) as error:  # a name that is too long or holds a NUL, a dead mount
-        raise kind.mistake(path, first_line(error)) from error
+        raise kind.mistake(path, reason_of(error)) from error
     return path
 
 
@@ -235,7 +235,7 @@ def read_safetensors(path: Path, kind: Kind) -> dict[str, torch.Tensor]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         header = _safetensors_header(path)
     except Exception as error:  # SafetensorError, and torch's for element types it lacks
-        raise kind.mistake(path, f"it is damaged, or not a safetensors file ({first_line(error)})") from error
+        raise kind.mistake(path, f"it is damaged, or not a safetensors file ({reason_of(error)})") from error
     order = sorted(tensors, key=lambda name: header[name]["data_offsets"])
     types = list(dict.fromkeys(header[name]["dtype"] for name in order))
     if order == sorted(order, key=lambda name: (types.index(header[name]["dtype"]), name)):
@@ -251,43 +251,12 @@ def _safetensors_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's text, for a message."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:160]
-
-
 # --- writing ---------------------------------------------------------------------------------------
 
 
-@contextmanager
-def replaced(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place at the end, at once.
-
-    So a failure leaves the old file whole, and tensors still mapped from the old file keep their bytes.
-    Raises `CnnError` E0421.
-    """
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise problem("E0421", f"cannot write {path}: it is a folder")
-        temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}{path.suffix}")
-        temporary.touch(exist_ok=False)
-    except (OSError, ValueError) as error:
-        raise problem("E0421", f"cannot write {path}: {first_line(error)}") from error
-    try:
-        yield temporary
-        temporary.replace(path)
-    except (
-        OSError,
-        RuntimeError,
-        safetensors.SafetensorError,
-    ) as error:  # a full disk, in each writer's words
-        raise problem("E0421", f"cannot write {path}: {first_line(error)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def _replaced(path: str | Path) -> AbstractContextManager[Path]:
+    """See `cnndsl.writing.replaced`. A full disk has other words for each writer."""
+    return replaced(path, failures=(OSError, RuntimeError, safetensors.SafetensorError))
 
 
 def write_npz(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -295,7 +264,7 @@ def write_npz(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
     `numpy.savez` takes names as keywords and so could not write an output called ``file``.
     """
-    with replaced(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with _replaced(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, tensor in tensors.items():
             known = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -310,7 +279,7 @@ def _own_bytes(tensor: torch.Tensor) -> torch.Tensor:
 
 def write_torch(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Writes a state dict that `torch.load(weights_only=True)` reads. Raises `CnnError` E0421."""
-    with replaced(path) as temporary:
+    with _replaced(path) as temporary:
         torch.save({name: _own_bytes(tensor) for name, tensor in tensors.items()}, temporary)
 
 
@@ -323,5 +292,5 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> 
         # The format has no shared tensors: tied weights are written twice.
         owned[name] = alone.clone() if alone.data_ptr() in seen else alone
         seen.add(owned[name].data_ptr())
-    with replaced(path) as temporary:
+    with _replaced(path) as temporary:
         safetensors.torch.save_file(owned, temporary)

@@ -24,7 +24,7 @@ from cnndsl.codegen.package import Package, package
 from cnndsl.eject import worker
 from cnndsl.eject.facts import Facts, facts_of
 from cnndsl.eject.layers import step_of
-from cnndsl.errors import CnnError, Diagnostic, diagnostic, problem
+from cnndsl.errors import CnnError, Diagnostic, diagnostic, problem, reason_of
 from cnndsl.ir import Graph
 from cnndsl.linemap import line_map
 from cnndsl.passes.plan import Plan
@@ -143,7 +143,7 @@ def _text(path: str) -> str:
     try:
         return Path(path).read_bytes().decode("utf-8")
     except OSError as error:
-        raise problem("E0621", f"cannot read {path}: {error.strerror or error}") from None
+        raise problem("E0621", f"cannot read {path}: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise problem("E0621", f"cannot read {path}: it is not a text in UTF-8") from None
 

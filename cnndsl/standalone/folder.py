@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnndsl.errors import problem
+from cnndsl.errors import problem, reason_of
 
 MARK = "about.json"
 """The file by which a build is known; it lists the others."""
@@ -26,7 +26,7 @@ def check(folder: Path, *, force: bool) -> None:
             raise problem("E0421", f"cannot write {folder}: {above} is a file", help=(_OTHER,))
         foreign = _foreign(place) if place.is_dir() else None
     except (OSError, ValueError) as error:  # a name that is too long, a folder that cannot be listed
-        raise problem("E0421", f"cannot write {folder}: {_reason(error)}") from None
+        raise problem("E0421", f"cannot write {folder}: {reason_of(error)}") from None
     if foreign is not None and not force:
         raise problem(
             "E0422",
@@ -60,7 +60,7 @@ def write(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
         else:
             _swap(fresh, folder, scratch)
     except OSError as error:
-        raise problem("E0421", f"cannot write {folder}: {_reason(error)}") from None
+        raise problem("E0421", f"cannot write {folder}: {reason_of(error)}") from None
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -112,7 +112,3 @@ def _listed(folder: Path) -> list[str]:
         return [name for name in files if isinstance(name, str) and ".." not in name and not name.startswith("/")]
     except (OSError, ValueError, TypeError, KeyError):
         return []
-
-
-def _reason(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -85,7 +85,7 @@ def test_a_place_that_cannot_be_written(run, tiny: Path, tmp_path: Path) -> None
     assert result.stderr == f"error[E0421]: cannot write {tmp_path}/none/net.svg: No such file or directory\n"
     folder = tmp_path / "folder.svg"
     folder.mkdir()
-    assert "Is a directory" in run("draw", tiny, "-o", folder).stderr
+    assert "it is a folder" in run("draw", tiny, "-o", folder).stderr
     assert "null byte" in run("draw", tiny, "-o", f"{tmp_path}/a\0b.svg").stderr
     (tmp_path / "link.svg").symlink_to(tmp_path / "real.svg")
     assert run("draw", tiny, "-o", tmp_path / "link.svg").exit_code == 0

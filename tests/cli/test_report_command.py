@@ -1,6 +1,7 @@
 """``cnndsl report``: what it writes, and what it says when it cannot."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -95,7 +96,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(run, tiny: Path, tmp_p
     def full(self: Path, *_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     result = run("report", tiny, "-o", page, "--target", "interpreter")
     assert (result.exit_code, "No space left on device" in result.stderr) == (1, True)
     assert page.read_text("utf-8") == "old"
@@ -117,3 +118,12 @@ def test_it_needs_no_torch() -> None:
         "sys.exit(bool({'torch', 'triton', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_name_that_is_no_text(run, tiny: Path, tmp_path: Path) -> None:
+    """On Linux a file's name is bytes; those that are no UTF-8 have no place in a page."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.cnn"))
+    path.write_bytes(tiny.read_bytes())
+    page = tmp_path / "page.html"
+    assert run("report", path, "-o", page, "--target", "interpreter").exit_code == 0
+    assert data_of(page)["files"][0]["name"] == f"{tmp_path}/?.cnn"

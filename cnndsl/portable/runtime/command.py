@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .about import About, Input, read_about
-from .mistakes import Mistake, Unfit, Unreadable
+from .mistakes import Mistake, Unfit, Unreadable, reason_of
 
 if TYPE_CHECKING:
     import torch
@@ -270,7 +270,7 @@ def _labels(path: Path, about: About) -> list[str]:
     except UnicodeDecodeError:
         raise Unreadable(f"cannot read the labels {path}: it is not UTF-8 text") from None
     except (OSError, ValueError) as error:
-        raise Unreadable(f"cannot read the labels {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise Unreadable(f"cannot read the labels {path}: {reason_of(error)}") from None
     if len(labels) != main.shape[-1]:
         raise Unfit(f"{path} names {len(labels):,} labels, but the network's output has {main.shape[-1]:,}")
     return ["".join(c if c.isprintable() else "?" for c in label) for label in labels]

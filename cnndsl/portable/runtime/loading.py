@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from .about import About, Target, read_about
-from .mistakes import Mistake, Unfit, Unreadable
+from .mistakes import Mistake, Unfit, Unreadable, reason_of
 from .precompiled import hand_over
-from .tensors import read_safetensors, reason_of, regular_file
+from .tensors import read_safetensors, regular_file
 
 FOLDER = Path(__file__).resolve().parent.parent
 """The folder with `about.json`, the weights, and one folder of kernels for each target."""

@@ -18,3 +18,10 @@ class Unreadable(Mistake):
 
 class Unfit(Mistake):
     """What was read, but does not fit the network."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception says, in one line of a message."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

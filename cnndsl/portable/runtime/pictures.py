@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .mistakes import Mistake, Unfit, Unreadable
+from .mistakes import Mistake, Unfit, Unreadable, reason_of
 
 MAX_PIXELS = 1 << 27
 """Pixels that a picture may have, as it is or resized: 134 million, 0.4 GB in memory."""
@@ -94,14 +94,7 @@ def _read(path: Path, *, mode: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise _unreadable(path, f"it has more than {MAX_PIXELS} pixels") from error
     except Exception as error:  # decoders raise anything, from SyntaxError to struct.error, on garbage
-        raise _unreadable(path, f"it is damaged ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:160]
+        raise _unreadable(path, f"it is damaged ({reason_of(error)})") from error
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from .mistakes import Unfit, Unreadable
+from .mistakes import Unfit, Unreadable, reason_of
 
 SUFFIXES = (".safetensors", ".npy", ".pt", ".pth")
 """Endings of the files that `load_tensor` reads; any other input is taken for a picture."""
@@ -51,13 +51,6 @@ def regular_file(path: Path, noun: str) -> Path:
         if holds:
             raise Unreadable(f"cannot read the {noun} {path}: {reason}")
     return path
-
-
-def reason_of(error: Exception) -> str:
-    """What an exception says, in one line."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
 # --- reading ---------------------------------------------------------------------------------------
