@@ -95,7 +95,7 @@ def linear_small_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_F: tl.constexpr,
 ):
-    """The same for a few rows: a stream of weights, multiplied and summed in fp32 without matrix units.
+    """A dense layer for a few rows: a stream of weights, multiplied and summed in fp32 without matrix units.
 
     Right for any n, fast while n <= BLOCK_N: further blocks of rows read all weights again.
     Grid: (cdiv(n, BLOCK_N) * cdiv(K, BLOCK_K),), rows fastest.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from cnndsl.eject.facts import facts_of
 from cnndsl.eject.layers import only_step
 from cnndsl.errors import problem
 from cnndsl.tiles import DType
+from cnndsl.writing import write_file
 
 _EXAMPLES = """\b
 Examples:
@@ -63,15 +65,14 @@ def command(
     facts = facts_of(made.package, step)
     own = layer if layer in graph.by_name else facts.step.group.anchor.name
     called = "my_kernel.py" if output == "-" else output
-    text = source.ejected(made.package, facts, layer=own, network=file, file=called)
+    network = "FILE" if file == "-" else file
+    text = source.ejected(made.package, facts, layer=own, network=network, file=called, settings=settings)
     if output == "-":
         terminal.out(text.rstrip("\n"))
         return
-    try:
-        path.write_bytes(text.encode())
-    except OSError as error:
-        raise problem("E0421", f"cannot write {output}: {error.strerror or error}") from None
+    write_file(path, text.encode())
     where = "Triton's interpreter" if made.target.kind == "interpreter" else made.target.name
     terminal.say(f"{facts.step.group.title} for {where} in {dtype} written to {output}")
-    for line in (f"python {output}", f"cnndsl run {file} --kernel {own}={output}"):
+    back = source.run_command(dtype, layer=own, network=network, file=output, settings=settings)
+    for line in (shlex.join(["python", output]), back):
         terminal.say(f"  {line}")

@@ -8,7 +8,7 @@ from cnndsl.cli import inspect_sides, inspect_whole, terminal
 from cnndsl.cli.commands import Command
 from cnndsl.cli.inspect_sides import Request, Side
 from cnndsl.cli.options import batch_option, dtype_option, file_argument, json_option, read_settings, set_option
-from cnndsl.cli.target_names import ALL, DEFAULT_GPU
+from cnndsl.cli.target_names import ALL, DEFAULT_AMD, DEFAULT_GPU
 from cnndsl.tiles import DType
 
 STAGES = {
@@ -63,8 +63,8 @@ is 1 then.
 )
 @click.option(
     "--target", "--device", "names", multiple=True, metavar="T",
-    help=f"auto for this machine's, or one of {ALL}. Default: {DEFAULT_GPU} for the stages that are compiled, "
-    "interpreter for the others. May be repeated with --stage resources.",
+    help=f"auto for this machine's, or one of {ALL}. Default: {DEFAULT_GPU} ({DEFAULT_AMD} for amdgcn) for the stages "
+    "that are compiled, interpreter for the others. May be repeated with --stage resources.",
 )
 @dtype_option
 @batch_option

@@ -15,7 +15,7 @@ from cnndsl.cli import terminal
 from cnndsl.cli.inspect_made import Made
 from cnndsl.cli.inspect_select import Selection, alike, everything, select
 from cnndsl.cli.sources import load
-from cnndsl.cli.target_names import DEFAULT_GPU, target_named
+from cnndsl.cli.target_names import DEFAULT_AMD, DEFAULT_GPU, target_named
 from cnndsl.errors import CnnError, did_you_mean, listed, problem
 from cnndsl.files import choose_network, split_network
 from cnndsl.ir import Graph
@@ -157,8 +157,9 @@ def _targets(request: Request) -> list[Target]:
     if not request.names:
         if not request.is_compiled:
             return [targets.get("interpreter")]
-        terminal.say(f"for {DEFAULT_GPU}; --target names another")
-        return [targets.get(DEFAULT_GPU)]
+        name = DEFAULT_AMD if request.stage == "amdgcn" else DEFAULT_GPU
+        terminal.say(f"for {name}; --target names another")
+        return [targets.get(name)]
     found = list(dict.fromkeys(target_named(name) for name in request.names))
     for target in found:
         _require(target, request.stage)

@@ -10,8 +10,8 @@ from cnndsl.targets import Target
 ALL = ", ".join(target.name for target in targets.TARGETS)
 """For manuals."""
 
-DEFAULT_GPU = "sm_90"
-"""What kernels are compiled for when nobody says."""
+DEFAULT_GPU, DEFAULT_AMD = "sm_90", "gfx942"
+"""What kernels are compiled for when nobody says; and where only AMD's will do."""
 
 
 def target_named(name: str) -> Target:
@@ -23,8 +23,8 @@ def target_named(name: str) -> Target:
     if known in names:
         return targets.get(known)
     guess = did_you_mean(name, names)
-    hint = f"did you mean `{guess}`?" if guess is not None else f"targets are {ALL}, or auto"
-    raise problem("E0703", f"there is no target `{name}`", help=(hint,))
+    hints = (f"did you mean `{guess}`?",) if guess is not None else ()
+    raise problem("E0703", f"there is no target `{name}`", help=(*hints, f"targets are {ALL}, or auto"))
 
 
 def this_machines() -> Target:

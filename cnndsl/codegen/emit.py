@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnndsl.codegen.header import clean, counted, file_of, filled, place_of, quoted, wrapped
+from cnndsl.codegen.header import clean, counted, file_of, filled, place_of, plural, quoted, wrapped
 from cnndsl.codegen.package import Names, Package
 from cnndsl.passes.plan import Buffer, Plan, Step, variable_of
 
@@ -44,13 +44,13 @@ def network_source(package: Package) -> str:
     plan = package.plan
     origin = file_of(plan.graph.nodes[0].span)
     launches = sum(len(of_step) for of_step in package.launches)
-    arena = f"{plan.arena * _BYTES[plan.dtype] / 2**20:.2f} MiB of activations a picture"
+    kernels, tiles = plural(len(package.kernels), "kernel"), f"tiles for a batch of {plan.batch}"
+    arena = f"{plan.arena * _BYTES[plan.dtype] / 1024:,.1f} KiB of activations a picture"
     lines = [
         f'"""{clean(plan.graph.name)}, compiled from {origin} for {plan.target.name} in {plan.dtype}.',
         "",
         *filled(
-            f"{launches} launches of {len(package.kernels)} kernels, tiles for a batch of {plan.batch}; {arena}.",
-            width=100,
+            f"{plural(launches, 'launch')} of {kernels}, {tiles}; {arena}.", width=100
         ),
         "Written by cnndsl, which would write it again: do not edit.",
         '"""',
@@ -72,7 +72,6 @@ def network_source(package: Package) -> str:
         "",
         "",
         *_entry(plan),
-        "",
         *_REPORTER.splitlines(),
         "",
         "",
@@ -104,8 +103,8 @@ def _entry(plan: Plan) -> list[str]:
         return []
     if plan.keep:
         both = "tuple(joined([part[i] for part in parts]) for i in range(2))"
-        return [*_PARTS.format(values=", and each kernel's result by name,", joined=both).splitlines(), ""]
-    return [*_PARTS.format(values="", joined="joined(parts)").splitlines(), ""]
+        return [*_PARTS.format(values=", and each kernel's result by name,", joined=both).splitlines(), "", ""]
+    return [*_PARTS.format(values="", joined="joined(parts)").splitlines(), "", ""]
 
 
 def _body(package: Package) -> list[str]:
@@ -116,7 +115,7 @@ def _body(package: Package) -> list[str]:
     lines = [
         f"def {'run' if limited else 'forward'}(inputs, weights, progress=None):",
         f'"""{what}{", at most MAX_BATCH pictures" if limited else " (see WEIGHTS)"}."""',
-        f"{', '.join(names.values())}, = inputs",
+        f"{', '.join(names.values())} = inputs" if len(names) > 1 else f"({next(iter(names.values()))},) = inputs",
         f"n = {next(iter(names.values()))}.shape[0]",
         f"device = {next(iter(names.values()))}.device",
         "report = reporter(progress)",

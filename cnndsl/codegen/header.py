@@ -42,7 +42,7 @@ def kernel(
     lines += [
         "",
         f"For {plan.target.name} in {plan.dtype}, tiles for a batch of {plan.batch}; "
-        f"{_count(launch.num_warps, 'warp')}, {_count(launch.num_stages, 'stage')}.",
+        f"{plural(launch.num_warps, 'warp')}, {plural(launch.num_stages, 'stage')}.",
         *filled(f"Parameters: {given}.", indent=2),
         *filled(f"{launch.kernel} of cnndsl's kernels/{launch.module}.py with {', '.join(named)}.", indent=2),
         f"Digest {digest}. Written by cnndsl, which would write it again: `cnndsl eject` makes a copy to edit.",
@@ -119,5 +119,7 @@ def wrapped(before: str, parts: Sequence[str], after: str, *, width: int = WIDTH
     return [before, *(line.rstrip() for line in lines), f"{indent}{after}"]
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+def plural(number: int, word: str) -> str:
+    """A number of things: ``1 launch``, ``3 launches``."""
+    ending = "" if number == 1 else "es" if word.endswith("ch") else "s"
+    return f"{number} {word}{ending}"

@@ -203,6 +203,7 @@ def _launcher(launch: Launch, text: Specialized, parameters: tuple[Parameter, ..
 
 def _plain(axis: str) -> str:
     """A grid's expression without divisions and multiplications by 1."""
+    axis = re.sub(r"\bn \* 1(?=[,)])", "n", axis)
     return re.sub(r"cdiv\(([^(),]+), 1\)", r"\1", axis).removesuffix(" * 1")
 
 

@@ -17,7 +17,7 @@ def cache_folder() -> Path:
     """Where packages and compiled kernels are kept: ``$CNNDSL_CACHE``, or the user's cache folder."""
     chosen = os.environ.get("CNNDSL_CACHE")
     if chosen:
-        return Path(chosen)
+        return Path(chosen).absolute()  # workers that compile have folders of their own
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("cnndsl", appauthor=False))

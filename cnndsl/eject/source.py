@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -34,10 +35,10 @@ _MARK = "# --- what is copied ---\n"
 _HOW = """\
 #
 # A copy to edit, as long as `launch` keeps its parameters. Compare it with torch, and time it on a GPU:
-#     python {file} --n 4
+#     python {quoted} --n 4
 # and put it back into the network, which compares it again:
-#     cnndsl run {network} --kernel {layer}={file}
-#     cnndsl.compile("{network}", kernels={{"{layer}": "{file}"}})
+#     {run}
+#     {compile}
 """
 
 _PREFACE = """\
@@ -64,8 +65,10 @@ _BELOW = f"""\
 {_RULE}"""
 
 
-def ejected(package: Package, facts: Facts, *, layer: str, network: str, file: str) -> str:
-    """The whole file: `network` is what was compiled, `file` how the new file will be called.
+def ejected(
+    package: Package, facts: Facts, *, layer: str, network: str, file: str, settings: Sequence[str] = ()
+) -> str:
+    """The whole file: `network` is what was compiled with `settings` (``name=value``), `file` the new file's name.
 
     Raises CnnError (E0623) for a layer whose reference is not made of torch's functions.
     """
@@ -73,9 +76,27 @@ def ejected(package: Package, facts: Facts, *, layer: str, network: str, file: s
     lines = kernel.source.splitlines(keepends=True)
     end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
     head = "".join(lines[:end]).partition("# Digest ")[0]
-    how = _HOW.format(file=clean(file), network=clean(network), layer=clean(layer))
+    run = run_command(facts.plan.dtype, layer=layer, network=network, file=file, settings=settings)
+    names = {setting.partition("=")[0].strip() for setting in settings}
+    chosen = {name: value for name, value in facts.plan.graph.settings if name in names}
+    keywords = {
+        **({"dtype": facts.plan.dtype} if facts.plan.dtype != "fp32" else {}),
+        **({"set": chosen} if chosen else {}),
+        "kernels": {layer: file},
+    }
+    given = ", ".join(f"{name}={_literal(value)}" for name, value in keywords.items())
+    call = f"cnndsl.compile({_literal(network)}, {given})"
+    how = _HOW.format(quoted=shlex.quote(clean(file)), run=clean(run), compile=clean(call))
     body = "".join(lines[end:]).strip("\n")
     return f"{head}{how}\n{_PREFACE}{body}\n\n\n{_BELOW}\n{check_source(facts)}"
+
+
+def run_command(dtype: str, *, layer: str, network: str, file: str, settings: Sequence[str]) -> str:
+    """The command that puts a file back, as a shell takes it."""
+    options = [] if dtype == "fp32" else ["--dtype", dtype]
+    for setting in settings:
+        options += ["--set", setting]
+    return shlex.join(["cnndsl", "run", network, *options, "--kernel", f"{layer}={file}"])
 
 
 def check_source(facts: Facts) -> str:

@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from cnndsl.cli.target_names import ALL
 from cnndsl.compiler import Compiled
 from cnndsl.standalone import binaries
 
@@ -122,7 +123,7 @@ def test_mistakes(run, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = refused(run, tiny, "-o", out, "--target", "sm90")
     assert (found["code"], found["message"]) == ("E0703", "there is no target `sm90`")
-    assert found["help"] == ["did you mean `sm_90`?"]
+    assert found["help"] == ["did you mean `sm_90`?", f"targets are {ALL}, or auto"]
     assert refused(run, tiny, "-o", out, "--weights", tmp_path / "w.pt")["code"] == "E0401"
     assert refused(run, tiny, "-o", tmp_path)["code"] == "E0422"
     assert refused(run, tiny, "-o", tiny)["message"] == f"cannot build into {tiny}: it is a file"

@@ -92,7 +92,9 @@ def test_to_standard_output(run, net: Path) -> None:
     result = run("eject", net, 3, "-o", "-", "--target", "sm_90", "--dtype", "fp16", "--batch", 16, "--set", "width=6")
     assert (result.exit_code, result.stderr) == (0, "")
     assert "For sm_90 in fp16, tiles for a batch of 16;" in result.stdout
-    assert "cnndsl run net.cnn --kernel conv1=my_kernel.py" in result.stdout
+    assert "cnndsl run net.cnn --dtype fp16 --set width=6 --kernel conv1=my_kernel.py" in result.stdout
+    keywords = 'dtype="fp16", set={"width": 6}, kernels={"conv1": "my_kernel.py"}'
+    assert f'cnndsl.compile("net.cnn", {keywords})' in result.stdout
     assert '"shape": (6, 8, 7)' in result.stdout
     assert result.stdout == run(
         "eject", net, "relu1", "-o", "-", "--target", "sm_90", "--dtype", "fp16", "--batch", 16, "--set", "width=6"

@@ -46,6 +46,17 @@ SIGNS = {
 LOCATIONS = {"ttir": "loc(", "ttgir": "loc(", "llir": "!dbg", "ptx": ".loc"}
 
 
+def test_amdgcn_without_a_target(run, one: Path, monkeypatch) -> None:
+    """Of the two makers, the one that has it; into a cache that is named by a path from here."""
+    monkeypatch.chdir(one.parent)
+    monkeypatch.setenv("CNNDSL_CACHE", "here")
+    result = inspect(run, one, "b", "--stage", "amdgcn")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.startswith("for gfx942; --target names another\ncompiled 1 kernel for gfx942")
+    assert "v_mfma_" in result.stdout
+    assert len(list((one.parent / "here" / "compiled").iterdir())) == 1
+
+
 def test_stages_of_a_gpu(run, one: Path) -> None:
     for stage, signs in SIGNS.items():
         result = inspect(run, one, "b", "--stage", stage, "--target", "sm_90")

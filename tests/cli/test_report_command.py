@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cnndsl.cli.target_names import ALL
 from cnndsl.compiler import Job, installation
 from cnndsl.report import gather
 
@@ -105,7 +106,8 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(run, tiny: Path, tmp_p
 def test_mistakes_on_the_command_line(run, tiny: Path, tmp_path: Path) -> None:
     result = run("report", tiny, "--target", "sm90", "-o", tmp_path / "page.html")
     assert result.exit_code == 1
-    assert result.stderr == "error[E0703]: there is no target `sm90`\n  = help: did you mean `sm_90`?\n"
+    hints = f"  = help: did you mean `sm_90`?\n  = help: targets are {ALL}, or auto\n"
+    assert result.stderr == f"error[E0703]: there is no target `sm90`\n{hints}"
     assert run("report", tiny, "--dtype", "fp8").exit_code == 2
     missing = run("report", tmp_path / "missing.cnn")
     assert (missing.exit_code, missing.stderr.split(":")[0]) == (1, "error[E0110]")
