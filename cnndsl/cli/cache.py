@@ -12,7 +12,7 @@ from cnndsl.cli.commands import Command
 from cnndsl.cli.options import json_option
 from cnndsl.cli.table import Column, fitting_widths, natural_width, render_rows
 from cnndsl.compiler import upkeep
-from cnndsl.compiler.upkeep import Holding, Part
+from cnndsl.compiler.upkeep import MAX_PACKAGES, Holding, Part
 from cnndsl.figures import binary, counted
 
 _EXAMPLES = """\b
@@ -58,7 +58,7 @@ def _show(found: Holding) -> None:
         Column("", tuple(name for name, _ in parts)),
         Column("number", tuple(f"{part.count:,}" for _, part in parts), right=True),
         Column("size", tuple(binary(part.size) for _, part in parts), right=True),
-        Column("limit", ("", binary(found.limit)), right=True),
+        Column("limit", (str(MAX_PACKAGES), binary(found.limit)), right=True),
         Column("least recently used", tuple(_time(part.oldest) for _, part in parts)),
         Column("last used", tuple(_time(part.newest) for _, part in parts)),
     )

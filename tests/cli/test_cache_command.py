@@ -47,7 +47,7 @@ def test_show(run, cache: Path, in_utc) -> None:
     assert run("cache").stdout.splitlines() == [
         str(cache),
         "                    number     size    limit  least recently used  last used",
-        "  packages               2  1.0 KiB           2026-09-21 14:13     2026-09-21 15:13",
+        "  packages               2  1.0 KiB      500  2026-09-21 14:13     2026-09-21 15:13",
         "  compiled kernels       3  6.0 KiB  1.0 GiB  2026-09-21 14:13     2026-09-21 16:13",
     ]
 
@@ -93,7 +93,7 @@ def test_no_cache_yet(run, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("CNNDSL_CACHE", str(tmp_path / "none"))
     data = json.loads(run("cache", "--json").stdout)
     assert data["compiled"] == {"count": 0, "bytes": 0, "least_recently_used": None, "last_used": None}
-    assert run("cache").stdout.splitlines()[2].split() == ["packages", "0", "0", "B", "-", "-"]
+    assert run("cache").stdout.splitlines()[2].split() == ["packages", "0", "0", "B", "500", "-", "-"]
     assert not (tmp_path / "none").exists()
 
 
