@@ -82,6 +82,17 @@ class Span:
         """The span from the start of this one to the end of `other`."""
         return Span(self.source, self.start, max(self.end, other.end))
 
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary, for tools: the file, and the line and column of the start and of the end."""
+        end_line, end_column = self.source.position(self.end)
+        return {
+            "file": self.source.name,
+            "line": self.line,
+            "column": self.column,
+            "end_line": end_line,
+            "end_column": end_column,
+        }
+
     def __str__(self) -> str:
         return f"{self.source.name}:{self.line}:{self.column}"
 
@@ -113,12 +124,15 @@ class Diagnostic:
             "code": self.code,
             "severity": self.severity,
             "message": shortened(self.message),
-            **_place(self.span),
+            **(self.span.to_json() if self.span is not None else _NO_PLACE),
             "label": shortened(self.label),
-            "labels": [{**_place(label.span), "text": shortened(label.text)} for label in self.labels],
+            "labels": [{**label.span.to_json(), "text": shortened(label.text)} for label in self.labels],
             "notes": [shortened(note) for note in self.notes],
             "help": [shortened(each) for each in self.help],
         }
+
+
+_NO_PLACE = dict.fromkeys(("file", "line", "column", "end_line", "end_column"))
 
 
 class CnnError(Exception):
@@ -358,16 +372,3 @@ def printable(text: str) -> str:
 def shortened(text: str) -> str:
     """`text`, cut when endless: a message may quote a name of a million letters."""
     return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."
-
-
-def _place(span: Span | None) -> dict[str, Any]:
-    if span is None:
-        return {"file": None, "line": None, "column": None, "end_line": None, "end_column": None}
-    end_line, end_column = span.source.position(span.end)
-    return {
-        "file": span.source.name,
-        "line": span.line,
-        "column": span.column,
-        "end_line": end_line,
-        "end_column": end_column,
-    }

@@ -86,6 +86,11 @@ class Node:
     spec: InputSpec | None = None
 
     @property
+    def text(self) -> str:
+        """The layer as a file would write it; ``input`` for an input."""
+        return "input" if self.op is None else str(self.op)
+
+    @property
     def spans(self) -> tuple[Span, ...]:
         """Every place this node came from."""
         return (self.span, *(s for n in self.folded for s in n.spans))
@@ -114,6 +119,15 @@ class Graph:
     def returned(self) -> frozenset[str]:
         """The nodes that are outputs."""
         return frozenset(name for _, name in self.outputs)
+
+    @cached_property
+    def needed(self) -> frozenset[str]:
+        """The nodes that an output depends on."""
+        found = set(self.returned)
+        for node in reversed(self.nodes):
+            if node.name in found:
+                found.update(node.inputs)
+        return frozenset(found)
 
     @cached_property
     def users(self) -> dict[str, tuple[Node, ...]]:
@@ -162,9 +176,8 @@ def show(graph: Graph) -> str:
     width = max(len(node.name) for node in graph.nodes)
     lines = [f"graph {graph.name}"]
     for node in graph.nodes:
-        what = "input" if node.op is None else str(node.op)
         folded = "".join(f" + {n.name}" for n in node.folded)
         arguments = f" <- {', '.join(node.inputs)}" if node.inputs else ""
-        lines.append(f"  {node.name:<{width}} = {what}{folded}{arguments}  {node.type}  # line {node.span.line}")
+        lines.append(f"  {node.name:<{width}} = {node.text}{folded}{arguments}  {node.type}  # line {node.span.line}")
     lines.extend(f"  output {name} = {value}" for name, value in graph.outputs)
     return "\n".join(lines)

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from cnndsl.errors import Source, Span
 from cnndsl.ir import Graph, Node, TensorType
 from cnndsl.ops.joins import Concat
-from cnndsl.ops.reshape import Flatten
+from cnndsl.passes.boundaries import FreeFate, FreeLayer, removed_layers, without_launch
 
 if TYPE_CHECKING:
     from cnndsl.codegen.package import Package
-    from cnndsl.passes.plan import Plan
 
-Fate = Literal["kernel", "folded", "in place", "free", "unused", "input"]
-"""What became of a layer: computed by a kernel; merged into another layer's weights; written by its inputs' kernels
-where it lies; nothing to compute; left out since no output depends on it; or passed by the caller."""
+Fate = FreeFate | Literal["kernel", "input"]
+"""What became of a layer: computed by a kernel, passed by the caller, or without a launch, as `FreeLayer` has it."""
 
 
 @dataclass(frozen=True)
@@ -169,54 +167,32 @@ def _layers(graph: Graph, package: Package) -> tuple[Layer, ...]:
         for node in step.group.nodes:
             uses.setdefault(node.name, []).extend(launched)
     owners = {folded.name: node for node in plan.graph.nodes for folded in node.folded}
-    needed = _needed(graph)
+    removed = removed_layers(graph)
     added = (node for node in plan.graph.nodes if node.name not in graph.by_name)
     layers = []
     for node in (*graph.nodes, *added):
         owner = owners.get(node.name)
         found = tuple(uses.get(owner.name if owner is not None else node.name, ()))
-        fate, why = _fate(node, plan, graph, owner=owner, uses=found, needed=needed)
-        if node.name in graph.by_name:
-            op = "input" if node.op is None else str(node.op)
-        else:
+        fate, why = _fate(node, found, owner=owner, removed=removed)
+        op = node.text
+        if node.name not in graph.by_name:
             op, why = "copy", f"{node.inputs[0]} is an output too, which has memory of its own"
         layers.append(Layer(node.name, op, node.type, node.span, node.calls, fate, found, why))
     return tuple(layers)
 
 
 def _fate(
-    node: Node, plan: Plan, graph: Graph, *, owner: Node | None, uses: tuple[Use, ...], needed: set[str]
+    node: Node, uses: tuple[Use, ...], *, owner: Node | None, removed: Mapping[str, FreeLayer]
 ) -> tuple[Fate, str]:
     """What became of a layer, and why where that is not a kernel of its own."""
     if node.op is None:
         return "input", "an input: the tensor that the caller passes"
-    if owner is not None:
-        return "folded", f"folded into the weights of {owner.name}"
-    if uses:
+    if uses and owner is None:
         if isinstance(node.op, Concat) and len(node.inputs) > len(uses):
             return "kernel", f"copies {len(uses)} of its {len(node.inputs)} inputs; the others are written in place"
         return "kernel", ""
-    if node.name not in needed:
-        return "unused", "no output depends on it"
-    if isinstance(node.op, Concat):
-        return "in place", "its inputs are written side by side into one buffer, where it lies"
-    if node.op.transparent:
-        return "free", "does nothing at inference"
-    if node.type == graph.types_of(node)[0]:
-        return "free", f"its input is {node.type} already"
-    assert isinstance(node.op, Flatten), f"{node.name} has no kernel"
-    if node.name in plan.graph.by_name:
-        return "free", f"{node.inputs[0]} is one pixel: its values are a vector as they lie"
-    return "free", "the dense layers after it order their weights as the map lies"
-
-
-def _needed(graph: Graph) -> set[str]:
-    """The layers that an output depends on."""
-    needed = {name for _, name in graph.outputs}
-    for node in reversed(graph.nodes):
-        if node.name in needed:
-            needed.update(node.inputs)
-    return needed
+    free = removed.get(node.name) or without_launch(node)
+    return free.fate, free.reason
 
 
 # --- lines -----------------------------------------------------------------------------------------
@@ -276,20 +252,13 @@ def _line_json(line: Line) -> dict[str, Any]:
     }
 
 
-def _span_json(span: Span) -> dict[str, Any]:
-    end_line, end_column = span.source.position(span.end)
-    return {
-        **_place(span.source.name, span.line), "column": span.column, "end_line": end_line, "end_column": end_column,
-    }
-
-
 def _layer_json(layer: Layer) -> dict[str, Any]:
     return {
         "name": layer.name,
         "op": layer.op,
         "shape": list(layer.type.shape),
-        "span": _span_json(layer.span),
-        "calls": [_span_json(span) for span in layer.calls],
+        "span": layer.span.to_json(),
+        "calls": [span.to_json() for span in layer.calls],
         "fate": layer.fate,
         "why": layer.why,
         "kernels": [{"kernel": use.kernel, "step": use.step} for use in layer.uses],

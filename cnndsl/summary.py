@@ -13,6 +13,7 @@ from typing import Any
 
 from cnndsl.errors import Span
 from cnndsl.ir import Graph, Node, TensorType
+from cnndsl.ops.fields import show_value
 
 BYTES_PER_VALUE = 4
 """Sizes are given for fp32, the type that published tables assume."""
@@ -84,9 +85,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """A network's rows and totals for a batch of `batch` pictures."""
+    """A network's rows and totals for a batch of `batch` pictures; `title` is its name with its settings."""
 
     network: str
+    title: str
     settings: tuple[tuple[str, Any], ...]
     batch: int
     rows: tuple[Row, ...]
@@ -155,13 +157,19 @@ def summarize(graph: Graph, batch: int = 1) -> Summary:
     rows = (
         Row(
             name,
-            " -> ".join(_text(node) for node in nodes),
+            " -> ".join(node.text for node in nodes),
             nodes[-1].type,
             tuple(_layer(node, graph, row=name) for node in nodes),
         )
         for name, nodes in groups.items()
     )
-    return Summary(graph.name, graph.settings, batch, tuple(rows), graph.outputs)
+    return Summary(graph.name, title_of(graph), graph.settings, batch, tuple(rows), graph.outputs)
+
+
+def title_of(graph: Graph) -> str:
+    """A network's name with its settings: ``AlexNet(classes=1000)``."""
+    settings = ", ".join(f"{name}={show_value(value)}" for name, value in graph.settings)
+    return f"{graph.name}({settings})" if settings else graph.name
 
 
 def _continues(node: Node, graph: Graph) -> bool:
@@ -170,10 +178,6 @@ def _continues(node: Node, graph: Graph) -> bool:
         return False
     producer = graph.by_name[node.inputs[0]]
     return producer.op is not None and graph.users[producer.name] == (node,)
-
-
-def _text(node: Node) -> str:
-    return "input" if node.op is None else str(node.op)
 
 
 def _layer(node: Node, graph: Graph, *, row: str) -> Layer:
@@ -190,6 +194,6 @@ def _layer(node: Node, graph: Graph, *, row: str) -> Layer:
                 weights += weight.size
     kind = "input" if node.op is None else node.op.name
     return Layer(
-        node.name, kind, _text(node), node.inputs, node.type, weights, biases, buffers, macs, row,
+        node.name, kind, node.text, node.inputs, node.type, weights, biases, buffers, macs, row,
         node.span, node.calls,
     )

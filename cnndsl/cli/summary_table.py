@@ -9,7 +9,6 @@ from typing import Any
 from cnndsl.cli.table import Column, fitting_widths, markdown, natural_width, render_rows, wrap
 from cnndsl.cli.terminal import bold, dim
 from cnndsl.figures import binary, compact, grouped
-from cnndsl.ops.fields import show_value
 from cnndsl.summary import Layer, Row, Summary
 
 _NARROW = 1
@@ -70,9 +69,7 @@ def to_text(summary: Summary, width: int | None) -> Iterator[str]:
 
 def title(summary: Summary) -> str:
     """``AlexNet(classes=1000)``, and the batch when it is more than one picture."""
-    settings = ", ".join(f"{name}={show_value(value)}" for name, value in summary.settings)
-    batch = f", batch {summary.batch}" if summary.batch > 1 else ""
-    return summary.network + (f"({settings})" if settings else "") + batch
+    return summary.title + (f", batch {summary.batch}" if summary.batch > 1 else "")
 
 
 def totals(summary: Summary) -> tuple[tuple[str, str], ...]:
@@ -199,7 +196,6 @@ def to_json(summary: Summary) -> dict[str, Any]:
 
 
 def _layer_json(summary: Summary, layer: Layer) -> dict[str, Any]:
-    end = layer.span.source.position(layer.span.end)
     return {
         "name": layer.name,
         "row": layer.row,
@@ -214,12 +210,6 @@ def _layer_json(summary: Summary, layer: Layer) -> dict[str, Any]:
         "biases": layer.biases,
         "buffers": layer.buffers,
         "macs": layer.macs,
-        "span": {
-            "file": layer.span.source.name,
-            "line": layer.span.line,
-            "column": layer.span.column,
-            "end_line": end[0],
-            "end_column": end[1],
-        },
+        "span": layer.span.to_json(),
         "calls": [{"file": s.source.name, "line": s.line, "column": s.column} for s in layer.calls],
     }

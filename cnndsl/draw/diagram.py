@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cnndsl.ir import Graph, Node, TensorType
+from cnndsl.passes.boundaries import free_layers
 from cnndsl.passes.fuse import Groups
 from cnndsl.summary import Layer, summarize
 
@@ -76,13 +77,17 @@ class Frame:
 
 @dataclass(frozen=True)
 class Diagram:
-    """A network as boxes and frames. `layers` has every layer's costs by its name."""
+    """A network as boxes and frames.
+
+    `layers` has every layer's costs by its name, `free` the reason why nothing is launched for a layer.
+    """
 
     graph: Graph
     view: View
     boxes: tuple[Box, ...]
     members: tuple[int | Frame, ...]
     layers: dict[str, Layer]
+    free: dict[str, str]
 
 
 def diagram(graph: Graph, groups: Groups, *, view: View = "layers") -> Diagram:
@@ -94,7 +99,8 @@ def diagram(graph: Graph, groups: Groups, *, view: View = "layers") -> Diagram:
     layers = {layer.name: layer for layer in summarize(graph).layers}
     shown = graph if view == "layers" else groups.graph
     boxes = _with_outputs(_linked(_members(shown, groups, view), groups, layers), shown)
-    return Diagram(graph, view, boxes, _frames(boxes), layers)
+    free = {each.node.name: each.reason for each in free_layers(graph, groups)}
+    return Diagram(graph, view, boxes, _frames(boxes), layers, free)
 
 
 # --- boxes -----------------------------------------------------------------------------------------
@@ -123,12 +129,11 @@ def _members(graph: Graph, groups: Groups, view: View) -> list[_Members]:
         names = {node.name for node in group.nodes} | (folded if view == "layers" else set())
         rows = [Row(graph.by_name[n], "folded" if n in folded else "computed") for n in names]
         add(_Members(rows, number, _common(_prefix(name) for name in sorted(names))))
-    alive = _alive(graph)
     leads_to = _leads_to(graph, {name: box.group for name, box in box_of.items()})
     for node in graph.nodes:
         if node.name in box_of:
             continue
-        state: State = "computed" if node.op is None else "free" if node.name in alive else "unused"
+        state: State = "computed" if node.op is None else "free" if node.name in graph.needed else "unused"
         owner = box_of.get(node.inputs[0]) if len(node.inputs) == 1 else None
         # What stands between two layers of one kernel must stay with them: a box of its own would be read by the one
         # that it reads.
@@ -143,15 +148,6 @@ def _members(graph: Graph, groups: Groups, view: View) -> list[_Members]:
         box.rows.sort(key=lambda row: position[row.node.name])
     boxes.sort(key=lambda box: position[box.rows[-1].node.name])
     return boxes
-
-
-def _alive(graph: Graph) -> set[str]:
-    """The layers that an output depends on."""
-    alive = {name for _, name in graph.outputs}
-    for node in reversed(graph.nodes):
-        if node.name in alive:
-            alive.update(node.inputs)
-    return alive
 
 
 def _leads_to(graph: Graph, group_of: dict[str, int | None]) -> dict[str, set[int | None]]:

@@ -16,8 +16,10 @@ from cnndsl.draw.diagram import Box, Diagram, Frame, Row
 from cnndsl.draw.layout import Layout
 from cnndsl.draw.metrics import width
 from cnndsl.draw.pieces import OUT, Piece, Point
+from cnndsl.draw.theme import family_of
 from cnndsl.draw.ways import XY, Drawn, straightened
 from cnndsl.figures import compact, counted, grouped
+from cnndsl.summary import title_of
 
 _MARGIN = 16.0
 _HEADER = 46.0
@@ -193,7 +195,6 @@ class _Painter:
     def heading(self) -> tuple[Group, str, float]:
         """The name and totals of the network, and how far to the right they reach."""
         graph, layers = self.diagram.graph, self.diagram.layers.values()
-        settings = ", ".join(f"{name}={value}" for name, value in graph.settings)
         parameters, macs = sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers)
         flow = [", ".join(str(node.type) for node in graph.inputs)]
         flow.append(", ".join(str(graph.by_name[name].type) for _, name in graph.outputs))
@@ -201,7 +202,7 @@ class _Painter:
             f"{counted(sum(node.op is not None for node in graph.nodes), 'layer')}, {compact(parameters)} parameters, "
             f"{compact(macs)} MACs, {' -> '.join(flow)}"
         )
-        name = f"{graph.name}({settings})" if settings else graph.name
+        name = title_of(graph)
         texts = (
             Text(_MARGIN, _MARGIN + 14, name, 15, "ink", width(name, 15, bold=True), bold=True),
             Text(_MARGIN, _MARGIN + 31, totals, 11, "muted", width(totals, 11)),
@@ -271,7 +272,7 @@ class _Painter:
         x, y = self.xy(*self.corner[number])
         left, top = x + boxes.INSET, y + line.top
         room = shape.width - 2 * boxes.INSET
-        role = _role(row)
+        role = family_of(row.node)
         faint = row.state in {"free", "unused"}
         ink = "muted" if faint else "ink"
         base = top + (line.height - boxes.LINE * (len(line.texts) - 1)) / 2 + 4
@@ -310,13 +311,7 @@ class _Painter:
         costs = [f"{grouped(layer.parameters)} parameters"] if layer.parameters else []
         costs += [f"{grouped(layer.macs)} MACs"] if layer.macs else []
         lines += [", ".join(costs)] if costs else []
-        match row.state:
-            case "folded":
-                lines.append("folded into the weights")
-            case "free":
-                lines.append("costs nothing at inference")
-            case "unused":
-                lines.append("no output depends on it")
+        lines += [self.diagram.free[node.name]] if node.name in self.diagram.free else []
         lines.append(f"{node.span.source.name}, line {node.span.line}")
         return "\n".join(lines)
 
@@ -333,19 +328,3 @@ def _data(box: Box, row: Row, role: str, names: list[str] | None = None) -> tupl
     data += [("kind", "input" if node.op is None else node.op.name), ("family", role), ("state", row.state)]
     data.append(("shape", "x".join(map(str, node.type.shape))))
     return tuple(data)
-
-
-_ROLES = {
-    "Convolution and dense": "conv",
-    "Pooling": "pool",
-    "Normalisation": "norm",
-    "Activations": "act",
-    "Joins": "join",
-}
-
-
-def _role(row: Row) -> str:
-    """The colour of a layer: its family, with dense layers apart from convolutions."""
-    op = row.node.op
-    assert op is not None
-    return "dense" if op.name == "dense" else _ROLES.get(op.family, "other")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cnndsl.ir import Node
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,21 @@ class Paint:
 
 FAMILIES = ("conv", "dense", "pool", "norm", "act", "join", "other")
 """The families of layers, each with a colour of its own."""
+
+_OF_MANUAL = {
+    "Convolution and dense": "conv",
+    "Pooling": "pool",
+    "Normalisation": "norm",
+    "Activations": "act",
+    "Joins": "join",
+}
+
+
+def family_of(layer: Node) -> str:
+    """Which of `FAMILIES` a layer is coloured as: that of its manual page, dense layers apart."""
+    assert layer.op is not None
+    return "dense" if layer.op.name == "dense" else _OF_MANUAL.get(layer.op.family, "other")
+
 
 LIGHT: dict[str, Paint] = {
     "page": Paint("#ffffff"),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from cnndsl.ir import Graph, Node, TensorType
 from cnndsl.ops.fusion import Obstacle
 from cnndsl.ops.joins import Concat
+from cnndsl.ops.reshape import Flatten
 from cnndsl.passes import simplify
 from cnndsl.passes.fuse import Group, Groups, obstacle
 from cnndsl.passes.plan import concat_copies, views
 from cnndsl.tiles import ITEM_BYTES, DType
+
+FreeFate = Literal["folded", "in place", "free", "unused"]
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,14 @@ class Boundary:
 
 @dataclass(frozen=True)
 class FreeLayer:
-    """A layer for which nothing is launched, one or two words for the cause, and a sentence."""
+    """A layer for which nothing is launched, and why, in a sentence without its subject.
+
+    fate  "folded" into another layer's weights; "in place": written by its inputs' kernels where it lies; "free":
+          nothing to compute; "unused": no output depends on it.
+    """
 
     node: Node
-    kind: str
+    fate: FreeFate
     reason: str
 
 
@@ -190,42 +198,55 @@ class _Finder:
 # --- what costs nothing ------------------------------------------------------------------------------------
 
 
-_REMOVED: dict[Callable[[Graph], Graph], Obstacle] = {
-    simplify.drop_transparent: Obstacle("nothing to do", "does nothing at inference"),
-    simplify.fold_batchnorm: Obstacle("folded", "its scale and shift are part of the weights of {owner}"),
-    simplify.free_flatten: Obstacle("weights", "the dense layers behind it order their weights as the map lies"),
-    simplify.drop_unused: Obstacle("unused", "no output depends on it"),
-}
-"""The rewrites that remove layers, and why."""
-
-
 def free_layers(graph: Graph, groups: Groups) -> tuple[FreeLayer, ...]:
-    """The layers of a network, as it was written, for which nothing is launched, in its order.
+    """The layers of a network, as it was written, for which nothing is launched, in its order."""
+    found = removed_layers(graph)
+    for group, launches in zip(groups.groups, launches_of(groups), strict=True):
+        if not launches:
+            found[group.anchor.name] = without_launch(group.anchor)
+    return tuple(found[node.name] for node in graph.nodes if node.name in found)
 
-    Every rewrite of `simplify` is made again, to see which layers it removes.
+
+def removed_layers(graph: Graph) -> dict[str, FreeLayer]:
+    """The layers that `simplify` removes from a network as it was written, by name, and why.
+
+    Every rewrite is made again, to see which layers it removes.
     """
-    found: dict[str, Obstacle] = {}
+    found = {
+        node.name: FreeLayer(node, "unused", "no output depends on it")
+        for node in graph.nodes
+        if node.op is not None and node.name not in graph.needed
+    }
     before = graph
     for rewrite in simplify.PASSES:
         after = rewrite(before)
         owners = {folded.name: node.name for node in after.nodes for folded in node.folded}
         for node in before.nodes:
-            if node.name not in after.by_name:
-                why = _REMOVED[rewrite]
-                reason = why.reason.format(owner=owners.get(node.name))
-                if rewrite is simplify.drop_transparent and node.op is not None and not node.op.transparent:
-                    reason = f"its input is {node.type} already"
-                found[node.name] = Obstacle(why.kind, reason)
+            if node.name not in after.by_name and node.name not in found:
+                found[node.name] = _removed(rewrite, node, owners.get(node.name))
         before = after
-    for group, launches in zip(groups.groups, launches_of(groups), strict=True):
-        if not launches and isinstance(group.anchor.op, Concat):
-            found[group.anchor.name] = Obstacle("in place", "its arms are written side by side where it lies")
-        elif not launches:
-            reason = f"{group.inputs[0]} is one pixel: its values are a vector as they lie"
-            found[group.anchor.name] = Obstacle("view", reason)
-    return tuple(
-        FreeLayer(node, found[node.name].kind, found[node.name].reason) for node in graph.nodes if node.name in found
-    )
+    return found
+
+
+def _removed(rewrite: Callable[[Graph], Graph], node: Node, owner: str | None) -> FreeLayer:
+    """Why a rewrite has removed a layer that is needed."""
+    assert node.op is not None
+    if rewrite is simplify.fold_batchnorm:
+        return FreeLayer(node, "folded", f"folded into the weights of {owner}")
+    if rewrite is simplify.free_flatten:
+        return FreeLayer(node, "free", "the dense layers after it order their weights as the map lies")
+    assert rewrite is simplify.drop_transparent, f"nobody says why {node.name} is gone"
+    if node.op.transparent:
+        return FreeLayer(node, "free", "does nothing at inference")
+    return FreeLayer(node, "free", f"its input is {node.type} already")
+
+
+def without_launch(node: Node) -> FreeLayer:
+    """Why nothing is launched for a layer that `simplify` has left."""
+    if isinstance(node.op, Concat):
+        return FreeLayer(node, "in place", "its inputs are written side by side into one buffer, where it lies")
+    assert isinstance(node.op, Flatten), f"{node.name} has no kernel"
+    return FreeLayer(node, "free", f"{node.inputs[0]} is one pixel: its values are a vector as they lie")
 
 
 def values_moved(groups: Groups) -> int:

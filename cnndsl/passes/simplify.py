@@ -75,11 +75,7 @@ def free_flatten(graph: Graph) -> Graph:
 
 def drop_unused(graph: Graph) -> Graph:
     """Remove layers from which no output can be reached. Inputs stay: the caller passes them."""
-    needed = {name for _, name in graph.outputs}
-    for node in reversed(graph.nodes):
-        if node.name in needed:
-            needed.update(node.inputs)
-    return replace(graph, nodes=tuple(n for n in graph.nodes if n.op is None or n.name in needed))
+    return replace(graph, nodes=tuple(n for n in graph.nodes if n.op is None or n.name in graph.needed))
 
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (drop_transparent, fold_batchnorm, free_flatten, drop_unused)

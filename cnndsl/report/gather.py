@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cnndsl
 from cnndsl.codegen.package import Kernel as Emitted
@@ -13,8 +12,9 @@ from cnndsl.codegen.package import Package, package
 from cnndsl.compiler import Compiled, Job, compile_kernels, installation
 from cnndsl.compiler.lines import without_locations
 from cnndsl.compiler.service import Progress
+from cnndsl.draw.theme import family_of
 from cnndsl.errors import CnnError
-from cnndsl.ir import Graph, Node
+from cnndsl.ir import Graph
 from cnndsl.linemap import Layer as Origin
 from cnndsl.linemap import LineMap, line_map, lines_of
 from cnndsl.passes.boundaries import Boundary as Crossing
@@ -37,6 +37,7 @@ from cnndsl.report.model import (
     Text,
     Totals,
 )  # fmt: skip
+from cnndsl.summary import title_of
 from cnndsl.targets import Target
 from cnndsl.tiles import ITEM_BYTES, DType
 
@@ -72,7 +73,7 @@ def build(
     texts: dict[str, dict[str, Text]] = {}
     pages = tuple(_target(network, made, compiled, texts, number=i) for i, made in enumerate(packages))
     return Report(
-        title=_title(graph),
+        title=title_of(graph),
         dtype=dtype,
         batch=batch,
         versions={"cnndsl": cnndsl.__version__, "triton": version},
@@ -82,15 +83,6 @@ def build(
         texts=texts,
         picture=_picture(graph, groups),
     )
-
-
-def _title(graph: Graph) -> str:
-    settings = ", ".join(f"{name}={_setting(value)}" for name, value in graph.settings)
-    return f"{graph.name}({settings})" if settings else graph.name
-
-
-def _setting(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 _Found = Mapping[tuple[str, str], Compiled]
@@ -200,7 +192,7 @@ def _launches(network: _Network, made: Package, peak: peaks.Peak | None) -> Iter
                 title=_names(names),
                 part=f"{i + 1} of {len(launched)}" if len(launched) > 1 else "",
                 op=" -> ".join(network.lines.layer(node.name).op for node in step.group.nodes),
-                family=_family(step.group.anchor),
+                family=family_of(step.group.anchor),
                 kernel=place[kernel],
                 layers=network.rank(names),
                 places=network.places(names),
@@ -223,17 +215,6 @@ def _names(names: Sequence[str]) -> str:
     while path and not all(name.split(".")[:-1][: len(path)] == path for name in names):
         path.pop()
     return " + ".join(name if i == 0 else ".".join(name.split(".")[len(path) :]) for i, name in enumerate(names))
-
-
-_FAMILIES = {
-    "Convolution and dense": "conv", "Pooling": "pool", "Normalisation": "norm", "Activations": "act", "Joins": "join",
-}  # fmt: skip
-
-
-def _family(node: Node) -> str:
-    """What a kernel is coloured by, in the page as in the picture."""
-    assert node.op is not None
-    return "dense" if node.op.name == "dense" else _FAMILIES.get(node.op.family, "other")
 
 
 def _boundaries(network: _Network, made: Package, step: Step) -> Iterator[Boundary]:

@@ -40,7 +40,7 @@ def check_free(graph: Graph, groups: Groups) -> None:
     assert len(free) == len(set(free))
     layers = {node.name for node in graph.nodes if node.op is not None}
     assert set(free) == layers - launched
-    assert all(layer.kind and layer.reason for layer in free_layers(graph, groups))
+    assert all(layer.fate and layer.reason for layer in free_layers(graph, groups))
 
 
 def check(graph: Graph) -> None:
@@ -89,20 +89,20 @@ def check_all(groups: Groups) -> None:
 def test_free_layers() -> None:
     graph = graph_of(f"""{X} a: conv(2, 1) n: batchnorm d: dropout q: adaptiveavgpool(8) unused: relu @q
         c: concat {{ {{ conv(1, 1) }} {{ conv(1, 1) }} }} f: flatten e: dense(3) g: flatten i: identity""")
-    found = {layer.node.name: (layer.kind, layer.reason) for layer in free_layers(graph, fuse(simplify(graph)))}
+    found = {layer.node.name: (layer.fate, layer.reason) for layer in free_layers(graph, fuse(simplify(graph)))}
     assert found == {
-        "n": ("folded", "its scale and shift are part of the weights of a"),
-        "d": ("nothing to do", "does nothing at inference"),
-        "q": ("nothing to do", "its input is [8x8x2] already"),
+        "n": ("folded", "folded into the weights of a"),
+        "d": ("free", "does nothing at inference"),
+        "q": ("free", "its input is [8x8x2] already"),
         "unused": ("unused", "no output depends on it"),
-        "c": ("in place", "its arms are written side by side where it lies"),
-        "f": ("weights", "the dense layers behind it order their weights as the map lies"),
-        "g": ("nothing to do", "its input is [3] already"),
-        "i": ("nothing to do", "does nothing at inference"),
+        "c": ("in place", "its inputs are written side by side into one buffer, where it lies"),
+        "f": ("free", "the dense layers after it order their weights as the map lies"),
+        "g": ("free", "its input is [3] already"),
+        "i": ("free", "does nothing at inference"),
     }
     graph = graph_of(f"{X} g: globalavgpool f: flatten r: relu")
-    found = {layer.node.name: (layer.kind, layer.reason) for layer in free_layers(graph, fuse(simplify(graph)))}
-    assert found == {"f": ("view", "g is one pixel: its values are a vector as they lie")}
+    found = {layer.node.name: (layer.fate, layer.reason) for layer in free_layers(graph, fuse(simplify(graph)))}
+    assert found == {"f": ("free", "g is one pixel: its values are a vector as they lie")}
 
 
 EVERYTHING = f"""{X} a: conv(4, 3, pad=1) n: batchnorm r: relu
@@ -141,3 +141,9 @@ def test_text_without_arguments() -> None:
     assert "dropout" not in text
     assert "weights 80 B" in text  # 4 x 4 filters and 4 biases, of 4 bytes
     assert "weights 48 B" in fusing.show(groups, dtype="fp16")  # biases stay fp32
+
+
+def test_what_no_output_depends_on_is_unused_whatever_else_it_is() -> None:
+    graph = graph_of(f"{X} a: relu b: conv(2, 1) @b n: batchnorm @b d: dropout @a r: relu")
+    found = {layer.node.name: layer.fate for layer in free_layers(graph, fuse(simplify(graph)))}
+    assert found == dict.fromkeys("bnd", "unused")
