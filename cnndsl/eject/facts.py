@@ -9,8 +9,9 @@ from cnndsl.codegen.package import Package, host_name
 from cnndsl.errors import problem
 from cnndsl.ir import Node, TensorType
 from cnndsl.ops.base import Weight
+from cnndsl.ops.binding import weight_of
 from cnndsl.ops.joins import Concat
-from cnndsl.passes.plan import Plan, Step, variable_of
+from cnndsl.passes.plan import Plan, Step
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,11 @@ def facts_of(package: Package, number: int) -> Facts:
     (launch,) = step.launches
     ((kernel, passed),) = package.launches[number]
     expressions = dict(launch.arguments)
-    names = {_pointer(plan, name): name for name in step.reads}
+    names = {plan.pointer(name): name for name in step.reads}
     reads: dict[str, Tensor] = {}
     writes: Tensor | None = None
     for parameter, expression in launch.arguments:
-        if not parameter.endswith("_ptr") or expression == "None" or expression.startswith("weights["):
+        if not parameter.endswith("_ptr") or expression == "None" or weight_of(expression) is not None:
             continue
         name = host_name(parameter)
         if expression in names:
@@ -121,26 +122,15 @@ def _called(expression: str, reads: dict[str, Tensor], writes: Tensor) -> str:
     """What `Facts.passed` says of an expression of the plan."""
     if expression == "n":
         return "n"
-    weight = re.fullmatch(r'weights\[".*\.(\w+)"\]', expression)
+    weight = weight_of(expression)
     if weight is not None:
-        return f"weights.{weight[1]}"
+        return f"weights.{weight.rpartition('.')[2]}"
     if expression in reads:
         return reads[expression].name
     stride = re.fullmatch(r"(s[nhwc])_(\w+)", expression)
     if stride is not None:
         return f"{reads[stride[2]].name}.{stride[1]}"
     return writes.name
-
-
-def _pointer(plan: Plan, name: str) -> str:
-    """The expression that the plan passes for a value."""
-    root = plan.graph.by_name[name]
-    while root.name not in plan.storage:
-        if root.op is None:
-            return variable_of(root.name)
-        root = plan.graph.by_name[root.inputs[0]]  # a view of the value before it
-    place = plan.storage[root.name]
-    return f"{place.buffer}[{place.offset}:]" if place.offset else place.buffer
 
 
 def _tensor(plan: Plan, name: str, node: str, expressions: dict[str, str], type_: TensorType) -> Tensor:

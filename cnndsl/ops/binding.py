@@ -6,6 +6,7 @@ Everything here is data about code to be emitted: pointers, strides and grids ar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,6 +54,12 @@ class Launch:
     grid: tuple[str, ...]
     num_warps: int
     num_stages: int
+
+
+def weight_of(expression: str) -> str | None:
+    """The key of the packed weight that an argument of a launch is: "conv1.weight"; None for any other argument."""
+    found = re.fullmatch(r'weights\["(.*)"\]', expression)
+    return found[1] if found is not None else None
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ class Storage:
     offset: int
     stride: int
 
+    @property
+    def pointer(self) -> str:
+        """The expression that a launch takes for it: ``buf0[96:]``."""
+        return f"{self.buffer}[{self.offset}:]" if self.offset else self.buffer
+
 
 @dataclass(frozen=True)
 class Buffer:
@@ -84,6 +89,15 @@ class Plan:
         most = max(1, MAX_OFFSET // largest)
         return most // 16 * 16 or most
 
+    def pointer(self, name: str) -> str:
+        """The expression that launches take for a value: of a buffer, of a part of one, or of an input."""
+        while name not in self.storage:
+            node = self.graph.by_name[name]
+            if node.op is None:
+                return variable_of(name)
+            name = node.inputs[0]  # which it is a view of
+        return self.storage[name].pointer
+
 
 def plan(groups: Groups, *, target: Target, dtype: DType, batch: int = 1, keep: bool = False) -> Plan:
     """Lay the values of a fused network out in memory and lower every group to launches."""
@@ -134,11 +148,10 @@ class _Operands:
     def at(self, place: Storage, type_: TensorType) -> Operand:
         """An operand of a type at a place."""
         buffer = self.buffers[place.buffer]
-        pointer = buffer.name if place.offset == 0 else f"{buffer.name}[{place.offset}:]"
         row = type_.width * place.stride
         strides = (str(type_.height * row), str(row), str(place.stride), "1")
         dense = place.stride == type_.channels or type_.height * type_.width == 1
-        return Operand(type_, pointer, strides, buffer.size, dense)
+        return Operand(type_, place.pointer, strides, buffer.size, dense)
 
 
 def variable_of(name: str) -> str:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
 from cnndsl.codegen.emit import packed_shapes
 from cnndsl.ir import TensorType
-from cnndsl.ops.binding import Launch
-from cnndsl.passes.plan import Plan, Step, variable_of, views
+from cnndsl.ops.binding import Launch, weight_of
+from cnndsl.passes.plan import Plan, Step
 from cnndsl.report.model import Bound, Tensor
 from cnndsl.report.peaks import Peak
 from cnndsl.tiles import ITEM_BYTES, DType
-
-_WEIGHT = re.compile(r'weights\["(.*)"\]')
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,11 @@ class Costs:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._views = views(plan.graph)
         self._weights = packed_shapes(plan)
 
     def of(self, step: Step, launch: Launch) -> Cost:
         """The cost of one launch of a step. A step's arithmetic is its launch with weights, or the first."""
-        values = {self._pointer(name): name for name in (*step.reads, step.writes)}
+        values = {self._plan.pointer(name): name for name in (*step.reads, step.writes)}
         pointers = {name: text for name, text in launch.arguments if name.endswith("_ptr") and text != "None"}
         written = pointers.pop("y_ptr")
         reads = tuple(self._read(text, values) for text in dict.fromkeys(pointers.values()))
@@ -68,9 +64,9 @@ class Costs:
         return sum(self._weight(key).bytes for key in self._weights)
 
     def _read(self, text: str, values: Mapping[str, str]) -> Tensor:
-        weight = _WEIGHT.fullmatch(text)
+        weight = weight_of(text)
         if weight is not None:
-            return self._weight(weight[1])
+            return self._weight(weight)
         name = values[text]
         type_ = self._plan.graph.by_name[name].type
         return Tensor(name, "input", str(type_), self.size(type_))
@@ -80,18 +76,9 @@ class Costs:
         size = ITEM_BYTES[self._plan.dtype] if key.endswith(".weight") else ITEM_BYTES["fp32"]
         return Tensor(key, "weights", f"[{'x'.join(map(str, shape))}]", prod(shape) * size)
 
-    def _pointer(self, name: str) -> str:
-        """The expression by which a launch names a value; see `cnndsl.passes.plan`."""
-        while name in self._views:
-            name = self._views[name]
-        place = self._plan.storage.get(name)
-        if place is None:
-            return variable_of(name)
-        return f"{place.buffer}[{place.offset}:]" if place.offset else place.buffer
-
 
 def _has_weights(launch: Launch) -> bool:
-    return any(_WEIGHT.fullmatch(text) for _, text in launch.arguments)
+    return any(weight_of(text) is not None for _, text in launch.arguments)
 
 
 @dataclass(frozen=True)
