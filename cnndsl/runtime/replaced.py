@@ -117,6 +117,9 @@ def read(
     Raises CnnError with all that is wrong: E0621 for a file that cannot take the layer's place, E0623 and E0707 for a
     name that stands for no kernel.
     """
+    if not isinstance(kernels, Mapping):
+        hint = ('kernels={"conv2": "my_conv.py"}',)
+        raise problem("E0621", f"kernels is a mapping from layers to files, not {kernels!r}", help=hint)
     lines = line_map(graph, made)
     found: list[Replacement] = []
     errors: list[Diagnostic] = []

@@ -330,6 +330,11 @@ def test_files_that_do_not_fit(tmp_path: Path, device: str, content: str, said: 
     assert f"{path} {said}" in refused(device, path)
 
 
+def test_kernels_that_are_no_mapping(device: str) -> None:
+    with pytest.raises(CnnError, match=r"E0621\]: kernels is a mapping from layers to files, not \['b'\]"):
+        cnndsl.compile(NET, device=device, kernels=["b"])
+
+
 def test_files_that_cannot_be_read(tmp_path: Path, device: str) -> None:
     assert "No such file" in refused(device, tmp_path / "none.py")
     assert "cannot read" in refused(device, tmp_path)
