@@ -1,7 +1,17 @@
-"""What a network can be compiled for, and what each target can do."""
+"""What a network can be compiled for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+Kind = Literal["interpreter", "cuda", "hip"]
+
+STAGES: Mapping[Kind, tuple[str, ...]] = {
+    "interpreter": (),
+    "cuda": ("ttir", "ttgir", "llir", "ptx", "sass"),
+    "hip": ("ttir", "ttgir", "llir", "amdgcn"),
+}
+"""The texts that Triton compiles a kernel through. The interpreter runs its source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,18 +23,19 @@ class Target:
     warp_size             threads that run in step; 1 for the interpreter.
     shared_memory_bytes   what one program may use at most.
     num_multiprocessors   of the largest common board: how many programs it takes to fill the machine.
-    has_matrix_units      whether tl.dot becomes matrix instructions for 16-bit types.
-    has_bulk_copies       whether tensor descriptors become hardware copies of whole tiles.
     """
 
     name: str
-    kind: Literal["interpreter", "cuda", "hip"]
+    kind: Kind
     arch: int | str | None
     warp_size: int
     shared_memory_bytes: int
     num_multiprocessors: int
-    has_matrix_units: bool = True
-    has_bulk_copies: bool = False
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The texts that a kernel is compiled through for it."""
+        return STAGES[self.kind]
 
 
 def _cuda(arch: int, shared_kib: int, num_multiprocessors: int) -> Target:
@@ -35,7 +46,6 @@ def _cuda(arch: int, shared_kib: int, num_multiprocessors: int) -> Target:
         warp_size=32,
         shared_memory_bytes=shared_kib * 1024,
         num_multiprocessors=num_multiprocessors,
-        has_bulk_copies=arch >= 90,
     )
 
 
@@ -58,7 +68,6 @@ TARGETS = (
         warp_size=1,
         shared_memory_bytes=0,
         num_multiprocessors=1,
-        has_matrix_units=False,
     ),
     _cuda(80, 163, 108),  # A100
     _cuda(86, 99, 84),  # RTX 3090, A40

@@ -16,6 +16,7 @@ from cnndsl.cli.inspect_diff import pairs
 from cnndsl.cli.inspect_kernels import check_compiled, compile_sides
 from cnndsl.cli.inspect_sides import Request, Side
 from cnndsl.cli.table import Column, fitting_widths, render_rows
+from cnndsl.compiler.resources import bytes16
 from cnndsl.errors import CnnError, listed
 from cnndsl.figures import grouped
 
@@ -59,10 +60,10 @@ def _number(title: str, meaning: str, value: Callable[[Resources], int]) -> Figu
 def _wide(title: str, meaning: str, widths: Callable[[Resources], Sequence[tuple[int, int]]]) -> Figure:
     """Accesses of 16 bytes, of how many."""
 
-    def wide(r: Resources) -> int:
-        return sum(count for width, count in widths(r) if width >= 16)
+    def shown(r: Resources) -> str:
+        return f"{bytes16(widths(r))}/{sum(count for _, count in widths(r))}"
 
-    return Figure(title, meaning, lambda r: f"{wide(r)}/{sum(count for _, count in widths(r))}", wide)
+    return Figure(title, meaning, shown, lambda r: bytes16(widths(r)))
 
 
 FIGURES = (

@@ -26,13 +26,6 @@ from cnndsl.tiles import DTYPES, DType
 WHOLE = ("tree", "graph", "simplified", "groups", "plan", "lines")
 """Stages that are one text about the network."""
 
-COMPILED: Mapping[str, tuple[str, ...]] = {
-    "interpreter": (),
-    "cuda": ("ttir", "ttgir", "llir", "ptx", "sass", "resources"),
-    "hip": ("ttir", "ttgir", "llir", "amdgcn", "resources"),
-}
-"""Stages that Triton makes, by the target's kind."""
-
 
 @dataclass(frozen=True)
 class Request:
@@ -168,7 +161,7 @@ def _targets(request: Request) -> list[Target]:
 
 def _require(target: Target, stage: str) -> None:
     """Raise CnnError (E0708) for a stage that a target does not have."""
-    has = COMPILED[target.kind]
+    has = (*target.stages, "resources") if target.stages else ()
     if stage in {*WHOLE, "source", *has}:
         return
     if not has:

@@ -151,10 +151,6 @@ class Piece:
     def is_true(self) -> bool:
         return self.is_known and bool(self.value)
 
-    @property
-    def is_false(self) -> bool:
-        return self.is_known and not self.value
-
 
 def constant(value: Known) -> Piece:
     """A value that takes the place of an expression."""

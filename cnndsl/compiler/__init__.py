@@ -5,6 +5,6 @@ Kernels are compiled by Triton in worker processes; this one imports neither tri
 
 from cnndsl.compiler.job import Job
 from cnndsl.compiler.resources import Instructions, Resources
-from cnndsl.compiler.service import STAGES, Compiled, available, compile_kernels, processors
+from cnndsl.compiler.service import Compiled, available, compile_kernels, processors
 
-__all__ = ["STAGES", "Compiled", "Instructions", "Job", "Resources", "available", "compile_kernels", "processors"]
+__all__ = ["Compiled", "Instructions", "Job", "Resources", "available", "compile_kernels", "processors"]

@@ -23,13 +23,6 @@ from cnndsl.targets import Target
 Progress = Callable[[int, int, str], None]
 """Called with the number of kernels that are done, the number of all, and the name of the one just done."""
 
-STAGES: Mapping[str, tuple[str, ...]] = {
-    "interpreter": (),
-    "cuda": ("ttir", "ttgir", "llir", "ptx", "sass"),
-    "hip": ("ttir", "ttgir", "llir", "amdgcn"),
-}
-"""The texts that a kernel is compiled through, by the target's kind."""
-
 _TRITON_FOLDER = re.compile(r'(?<=["\s])/[^"\n]*/(?=triton/language\b)')
 
 _used: set[str] = set()
@@ -59,7 +52,7 @@ class Compiled:
     @property
     def stages(self) -> tuple[str, ...]:
         """The names that `stage` takes; none where it could not be compiled."""
-        return STAGES[self.job.target.kind] if self.error is None else ()
+        return self.job.target.stages if self.error is None else ()
 
     def stage(self, name: str) -> str:
         """The text of a stage, read when asked for. If somebody has cleared the cache, it is compiled again.

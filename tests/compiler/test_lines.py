@@ -5,8 +5,9 @@ import re
 import pytest
 from samples import DENSE, line_of
 
-from cnndsl.compiler import STAGES, Compiled
+from cnndsl.compiler import Compiled
 from cnndsl.compiler.lines import source_lines, without_locations
+from cnndsl.targets import STAGES
 
 FILE = "fc1.py"
 LOADS = {line_of(DENSE, "# of x"), line_of(DENSE, "# of w")}

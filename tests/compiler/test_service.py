@@ -14,7 +14,6 @@ from samples import DENSE, SCALE, job, with_source
 
 from cnndsl import targets
 from cnndsl.compiler import (
-    STAGES,
     Job,
     available,
     compile_kernels,
@@ -25,7 +24,7 @@ from cnndsl.compiler import (
     worker,
 )
 from cnndsl.errors import CnnError
-from cnndsl.targets import Target
+from cnndsl.targets import STAGES, Target
 
 FAILING = with_source(SCALE, " * 2.0", " * twice")
 
