@@ -13,8 +13,12 @@ Examples:
   cnndsl check net.cnn                       all mistakes of a file, each with its place and its cure
   cnndsl summary examples/vgg16.cnn          layers, shapes, parameters, MACs, memory
   cnndsl run examples/alexnet.cnn cat.png --weights alexnet.safetensors --labels imagenet.txt
-  cnndsl inspect net.cnn --stage plan        what the compiler made of it
+  cnndsl inspect net.cnn --stage groups      which layers share a kernel, and why others do not
+  cnndsl inspect net.cnn conv2 --stage sass  one layer's machine code; line numbers do as well
+  cnndsl report net.cnn -o net.html          all of it on one page, from the .cnn text to machine code
   cnndsl draw net.cnn -o net.svg             a picture of the network
+  cnndsl build net.cnn -o net --target sm_90 a folder that runs it without cnndsl
+  cnndsl eject net.cnn conv2 -o my_conv.py   one kernel, to edit and to put back with run --kernel
   cnndsl explain E0304                       what an error code means
 
 FILE is a .cnn file, `file.cnn:Name` for one of its networks, or `-` for standard input. Results go to
