@@ -19,8 +19,9 @@ def binary(count: int) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 error``, ``2 errors``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """``1 error``, ``2 errors``, ``3 launches``."""
+    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{ending}"
 
 
 def _scaled(number: int, step: int, units: tuple[str, ...]) -> str:

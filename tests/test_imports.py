@@ -33,7 +33,7 @@ ROOMS: dict[str, str] = {
     "frontend": "errors passes text",
     "summary": "errors ir ops",
     "tree": "ops text",
-    "codegen": "errors ops passes",
+    "codegen": "errors figures ops passes tiles",
     "linemap": "errors ir ops passes",
     "compiler": "__init__ codegen errors targets",
     "draw": "figures ir passes summary",

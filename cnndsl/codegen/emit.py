@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from cnndsl.codegen.header import clean, counted, file_of, filled, place_of, plural, quoted, wrapped
+from cnndsl.codegen.header import clean, file_of, filled, place_of, quoted, wrapped
 from cnndsl.codegen.package import Names, Package
+from cnndsl.figures import compact, counted
 from cnndsl.passes.plan import Buffer, Plan, Step, variable_of
+from cnndsl.tiles import ITEM_BYTES
 
 _TORCH_TYPES = {"fp32": "torch.float32", "tf32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.bfloat16"}
-_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
 
 _REPORTER = '''\
 def reporter(progress):
@@ -44,13 +45,13 @@ def network_source(package: Package) -> str:
     plan = package.plan
     origin = file_of(plan.graph.nodes[0].span)
     launches = sum(len(of_step) for of_step in package.launches)
-    kernels, tiles = plural(len(package.kernels), "kernel"), f"tiles for a batch of {plan.batch}"
-    arena = f"{plan.arena * _BYTES[plan.dtype] / 1024:,.1f} KiB of activations a picture"
+    kernels, tiles = counted(len(package.kernels), "kernel"), f"tiles for a batch of {plan.batch}"
+    arena = f"{plan.arena * ITEM_BYTES[plan.dtype] / 1024:,.1f} KiB of activations a picture"
     lines = [
         f'"""{clean(plan.graph.name)}, compiled from {origin} for {plan.target.name} in {plan.dtype}.',
         "",
         *filled(
-            f"{plural(launches, 'launch')} of {kernels}, {tiles}; {arena}.", width=100
+            f"{counted(launches, 'launch')} of {kernels}, {tiles}; {arena}.", width=100
         ),
         "Written by cnndsl, which would write it again: do not edit.",
         '"""',
@@ -178,7 +179,7 @@ def _allocation(buffer: Buffer) -> str:
 def _step(package: Package, step: Step, number: int, expressions: dict[str, str]) -> list[str]:
     graph, group = package.plan.graph, step.group
     shapes = ", ".join(f"{clean(name)} {graph.by_name[name].type}" for name in step.reads)
-    cost = f", {counted(step.macs)} MACs" if step.macs else ""
+    cost = f", {compact(step.macs)} MACs" if step.macs else ""
     layers = " -> ".join(str(n.op) for n in group.nodes)
     lines = [
         *(f"# {line}" for line in filled(f"{clean(group.title)}: {layers}", indent=2, width=96)),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from cnndsl.errors import Span
+from cnndsl.figures import compact, counted
 
 if TYPE_CHECKING:
     from cnndsl.codegen.package import Parameter
@@ -42,7 +43,7 @@ def kernel(
     lines += [
         "",
         f"For {plan.target.name} in {plan.dtype}, tiles for a batch of {plan.batch}; "
-        f"{plural(launch.num_warps, 'warp')}, {plural(launch.num_stages, 'stage')}.",
+        f"{counted(launch.num_warps, 'warp')}, {counted(launch.num_stages, 'stage')}.",
         *filled(f"Parameters: {given}.", indent=2),
         *filled(f"{launch.kernel} of cnndsl's kernels/{launch.module}.py with {', '.join(named)}.", indent=2),
         f"Digest {digest}. Written by cnndsl, which would write it again: `cnndsl eject` makes a copy to edit.",
@@ -60,7 +61,7 @@ def _lines_of(plan: Plan, step: Step) -> list[str]:
             found.append((place, f"{clean(each.name)}: {each.op}{called}"))
     width = max(len(place) for place, _ in found)
     shapes = ", ".join(str(graph.by_name[name].type) for name in step.reads)
-    cost = f", {counted(step.macs)} MACs a picture" if step.macs else ""
+    cost = f", {compact(step.macs)} MACs a picture" if step.macs else ""
     lines = [f"  {place:<{width}}  {what}" for place, what in found]
     return [*lines, f"  {'':<{width}}  {shapes} -> {graph.by_name[step.writes].type}{cost}"]
 
@@ -78,14 +79,6 @@ def file_of(span: Span) -> str:
 def clean(text: str) -> str:
     """A text that fits a comment: nothing that ends a line or cannot be printed."""
     return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def counted(number: int) -> str:
-    """``447.9M``, ``48.0K``."""
-    for scale, letter in ((10**9, "G"), (10**6, "M"), (10**3, "K")):
-        if number >= scale:
-            return f"{number / scale:.1f}{letter}"
-    return str(number)
 
 
 def quoted(text: str) -> str:
@@ -117,9 +110,3 @@ def wrapped(before: str, parts: Sequence[str], after: str, *, width: int = WIDTH
             lines.append(f"{indent}    ")
         lines[-1] += f"{part}, "
     return [before, *(line.rstrip() for line in lines), f"{indent}{after}"]
-
-
-def plural(number: int, word: str) -> str:
-    """A number of things: ``1 launch``, ``3 launches``."""
-    ending = "" if number == 1 else "es" if word.endswith("ch") else "s"
-    return f"{number} {word}{ending}"

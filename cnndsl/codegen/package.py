@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 
 from cnndsl.codegen import header
 from cnndsl.codegen.specialize import Known, Specialized, kernel_sources, specialize
-from cnndsl.ops.binding import Constant, Launch
+from cnndsl.ops.binding import Constant, Launch, weight_of
 from cnndsl.passes.plan import Plan, Step, variable_of
 
 TRITON_TYPES = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16"}
@@ -223,8 +223,8 @@ def _parameter(plan: Plan, name: str, expression: str, integers: Mapping[str, in
     if not name.endswith("_ptr"):
         return Parameter(name, "i32", integers[expression], aligned=False)
     element = TRITON_TYPES[plan.dtype]
-    weight = re.fullmatch(r'weights\[".*\.(\w+)"\]', expression)
-    if weight is not None and weight[1] != "weight":
+    weight = weight_of(expression)
+    if weight is not None and not weight.endswith(".weight"):
         element = "fp32"  # as the executor packs them
     offset = re.fullmatch(r"\w+\[(\d+):\]", expression)
     size = 4 if element == "fp32" else 2

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cnndsl.codegen.package import Package, package
-from cnndsl.errors import problem
+from cnndsl.errors import problem, reason_of
 from cnndsl.passes.plan import Plan
 
 
@@ -57,7 +57,7 @@ def write_package(plan: Plan | Package, *, folder: Path | None = None) -> Path:
     except OSError as error:
         raise problem(
             "E0606",
-            f"cannot write the compiled network to {target.parent}: {error.strerror or error}",
+            f"cannot write the compiled network to {target.parent}: {reason_of(error)}",
             help=("set CNNDSL_CACHE to a folder that can be written",),
         ) from None
     return path
