@@ -8,6 +8,7 @@ arithmetic of run-time integers, which rounds otherwise than Python's.
 from __future__ import annotations
 
 import ast
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -42,6 +43,10 @@ class Specialized:
     constants: tuple[tuple[str, Known], ...]
 
 
+_LOCK = threading.Lock()
+"""Held while a program specialises: several threads have it in common."""
+
+
 @cache
 def kernel_sources() -> Mapping[str, str]:
     """The texts of the package's kernel modules by name ("conv2d")."""
@@ -64,14 +69,15 @@ def specialize(sources: Mapping[str, str], module: str, kernel: str, known: Mapp
     function = _program(texts, frozenset()).modules[module].functions[kernel]
     assert set(known) <= set(function.parameters), set(known) - set(function.parameters)
     shared: frozenset[tuple[str, str, str]] = frozenset()
-    while True:
-        program = _program(texts, shared)
-        entry = program.entry(function, known)
-        variants = program.reachable(entry)
-        more = given_differently(variants) - shared
-        if not more:
-            break
-        shared |= more
+    with _LOCK:
+        while True:
+            program = _program(texts, shared)
+            entry = program.entry(function, known)
+            variants = program.reachable(entry)
+            more = given_differently(variants) - shared
+            if not more:
+                break
+            shared |= more
     functions = written(variants)
     text = "\n\n\n".join([f"import triton\nimport triton.language as {LANGUAGE}", *functions]) + "\n"
     constants = {name: known[name] for name in function.parameters if name in known} | dict(entry.derived)
