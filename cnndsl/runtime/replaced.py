@@ -145,10 +145,10 @@ def read(
 def _text(path: str) -> str:
     try:
         return Path(path).read_bytes().decode("utf-8")
-    except OSError as error:
-        raise problem("E0621", f"cannot read {path}: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise problem("E0621", f"cannot read {path}: it is not a text in UTF-8") from None
+    except (OSError, ValueError) as error:  # a name may hold what no name can
+        raise problem("E0621", f"cannot read {path}: {reason_of(error)}") from None
 
 
 def _fit(one: Replacement) -> None:
@@ -159,6 +159,8 @@ def _fit(one: Replacement) -> None:
         where = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno is not None else ""
         said = error.msg if isinstance(error, SyntaxError) else str(error)
         raise problem("E0621", f"{one.path} is no Python{where}: {said}") from None
+    except (MemoryError, RecursionError):
+        raise problem("E0621", f"{one.path} is no Python: it is nested too deeply") from None
     wanted = f"launch({', '.join(one.facts.parameters)})"
     again = f"`cnndsl eject` writes a file with the `launch` that {one.layer} needs"
     launch = next((s for s in reversed(tree.body) if isinstance(s, ast.FunctionDef) and s.name == "launch"), None)
@@ -184,7 +186,7 @@ def _layer(tree: ast.Module) -> dict[str, Any] | None:
             case ast.Assign([ast.Name("LAYER")], value):
                 try:
                     found = ast.literal_eval(value)
-                except ValueError:
+                except (ValueError, TypeError, RecursionError):
                     return None
                 return found if isinstance(found, dict) else None
     return None
@@ -204,7 +206,7 @@ def _differences(layer: Mapping[str, Any], facts: Facts) -> Iterable[str]:
         return
     for name in ours:
         for what, word in {"shape": "is", "strides": "has strides"}.items():
-            a, b = (side.get(name, {}).get(what) for side in (theirs, ours))
+            a, b = (side[name].get(what) if isinstance(side.get(name), dict) else None for side in (theirs, ours))
             if a != b:
                 yield f"its `{name}` {word} {_shown(a)}, that of {facts.step.group.title} {word} {_shown(b)}"
                 break
