@@ -8,6 +8,7 @@ by renaming it first, so nobody finds half of it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -81,8 +82,9 @@ def commit(scratch: Path, digest: str, record: Mapping[str, Any]) -> Entry:
     while True:
         try:
             os.rename(scratch, target)
-        except OSError:
-            if not target.exists():
+        except OSError as error:
+            # Something is there, or was: another process may take it away before we look.
+            if error.errno not in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:
                 raise
             if (other := find(digest)) is not None:
                 return other

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnndsl.compiler import entries
-from cnndsl.errors import problem
+from cnndsl.errors import problem, reason_of
 
 DEFAULT_MIB = 1024
 MAX_PACKAGES = 500
@@ -62,9 +62,13 @@ def limit_bytes() -> int:
 
 
 def holding() -> Holding:
-    """Measure the cache. Raises CnnError (E0706)."""
+    """Measure the cache. Raises CnnError (E0706), and (E0606) where it cannot be looked into."""
     folder = entries.root().parent
-    return Holding(folder, _part(_packages()), _part(_compiled()), limit_bytes())
+    try:
+        return Holding(folder, _part(_packages()), _part(_compiled()), limit_bytes())
+    except OSError as error:
+        hint = "set CNNDSL_CACHE to a folder of your own"
+        raise problem("E0606", f"cannot read the cache {folder}: {reason_of(error)}", help=(hint,)) from None
 
 
 def clear() -> Holding:

@@ -161,6 +161,24 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_an_entry_that_another_process_takes_away_at_this_moment(empty_cache: Path, monkeypatch) -> None:
+    """What stands in the way of the first attempt is gone when it is looked for."""
+    write_entry("a", name="old")
+    rename, taken = os.rename, []
+
+    def renamed(old: Path, new: Path) -> None:
+        try:
+            rename(old, new)
+        except OSError:
+            shutil.rmtree(new)
+            taken.append(new)
+            raise
+
+    monkeypatch.setattr(entries.os, "rename", renamed)
+    assert write_entry("a", name="new").record["kernel"] == "new"
+    assert taken == [empty_cache / "a"]
+
+
 def test_the_least_recently_used_go_first(empty_cache: Path) -> None:
     for age, digest in enumerate("abcd"):
         write_entry(digest, size=10_000)
@@ -214,6 +232,20 @@ def test_removing_what_is_gone(empty_cache: Path) -> None:
     write_entry("a")
     assert entries.remove(empty_cache / "a") is True
     assert entries.remove(empty_cache / "a") is False
+
+
+def test_a_cache_that_cannot_be_read(empty_cache: Path, monkeypatch) -> None:
+    def refused(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(upkeep.os, "scandir", refused)
+    for look in (upkeep.holding, upkeep.clear):
+        with pytest.raises(CnnError) as caught:
+            look()
+        (found,) = caught.value.diagnostics
+        assert found.code == "E0606"
+        assert found.message == f"cannot read the cache {empty_cache.parent}: Permission denied"
+    upkeep.trim(0)  # nothing is to be had here
 
 
 @pytest.mark.parametrize(("text", "size"), [("", 2**30), ("1", 2**20), ("0.5", 2**19), ("0", 0)])
