@@ -14,7 +14,7 @@ from cnndsl.cli.inspect_diff import Pair, paint, pairs, unified
 from cnndsl.cli.inspect_select import NETWORK
 from cnndsl.cli.inspect_sides import Request, Side
 from cnndsl.cli.progress import Progress
-from cnndsl.errors import CnnError, diagnostic, listed
+from cnndsl.errors import CnnError, listed
 from cnndsl.figures import counted
 
 if TYPE_CHECKING:
@@ -120,16 +120,9 @@ def compile_sides(sides: Sequence[Side]) -> list[dict[str, Compiled]]:
 
 def check_compiled(compiled: Sequence[Mapping[str, Compiled]]) -> None:
     """Raise CnnError (E0612) for all kernels that could not be compiled."""
-    failed = [done for of_side in compiled for done in of_side.values() if done.error is not None]
+    failed = [done.failure for of_side in compiled for done in of_side.values() if done.failure is not None]
     if failed:
-        raise CnnError(
-            diagnostic(
-                "E0612",
-                f"{done.job.kernel.name} cannot be compiled for {done.job.target.name}",
-                notes=str(done.error).splitlines(),
-            )
-            for done in failed
-        )
+        raise CnnError(failed)
 
 
 # --- printing --------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def note(layer: Layer) -> str:
 
 def _line(lines: LineMap, wanted: str) -> Line | None:
     """The line that ``10`` or ``file.cnn:10`` names; None for what is no line's number. Raises CnnError (E0707)."""
-    match = re.fullmatch(r"(?:(.+):)?(\d+)", wanted)
+    match = re.fullmatch(r"(?:(.+):)?(\d{1,9})", wanted)
     if match is None:
         return None
     file, number = match[1], int(match[2])

@@ -8,7 +8,8 @@ from cnndsl.figures import compact, counted
 from cnndsl.passes.plan import Buffer, Plan, Step, variable_of
 from cnndsl.tiles import ITEM_BYTES
 
-_TORCH_TYPES = {"fp32": "torch.float32", "tf32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.bfloat16"}
+TORCH_TYPES = {"fp32": "torch.float32", "tf32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.bfloat16"}
+"""The type of a network's tensors, as Python writes it."""
 
 _REPORTER = '''\
 def reporter(progress):
@@ -60,7 +61,7 @@ def network_source(package: Package) -> str:
         "",
         *_imports([k.name for k in package.kernels]),
         "",
-        f"DTYPE = {_TORCH_TYPES[plan.dtype]}",
+        f"DTYPE = {TORCH_TYPES[plan.dtype]}",
         f"ARENA = {plan.arena}  # values of one picture; layers whose results are never needed together share them",
         *([f"MAX_BATCH = {plan.max_batch}  # pictures of one pass: up to there, offsets fit 32 bits"]
           if plan.max_batch is not None else []),

@@ -75,9 +75,9 @@ MACHINE = (
     ),
     Code(
         code="E0606",
-        title="the compiled network cannot be written",
-        explanation="""Compiling writes a small Python package into a cache folder and imports it. That folder
-            cannot be written; set CNNDSL_CACHE to one that can.""",
+        title="the cache cannot be used",
+        explanation="""Compiling writes a small Python package into a cache folder and imports it; compiled kernels are
+            kept there too. That folder cannot be written, or not be read; set CNNDSL_CACHE to one that can.""",
         message="error[E0606]: cannot write the compiled network to /cache/packages: Permission denied",
     ),
     Code(

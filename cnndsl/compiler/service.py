@@ -17,7 +17,7 @@ from cnndsl.compiler.entries import Entry
 from cnndsl.compiler.job import Job
 from cnndsl.compiler.pool import Pool
 from cnndsl.compiler.resources import Resources, Usage
-from cnndsl.errors import CnnError, listed, problem
+from cnndsl.errors import CnnError, Diagnostic, diagnostic, listed, problem
 from cnndsl.targets import Target
 
 Progress = Callable[[int, int, str], None]
@@ -48,6 +48,14 @@ class Compiled:
     resources: Resources | None
     folder: Path | None
     triton: Path | None
+
+    @property
+    def failure(self) -> Diagnostic | None:
+        """The error (E0612) of a kernel that cannot be compiled."""
+        if self.error is None:
+            return None
+        message = f"{self.job.kernel.name} cannot be compiled for {self.job.target.name}"
+        return diagnostic("E0612", message, notes=self.error.splitlines())
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cnndsl.codegen.package import Package
 from cnndsl.compiler import Compiled, Job, compile_kernels, installation
-from cnndsl.errors import problem
+from cnndsl.errors import CnnError
 
 CODE, ASSEMBLY = (".cubin", ".hsaco"), (".ptx", ".amdgcn")
 """What is kept of Triton's files: the code for the GPU, which Triton loads, and its assembly. The stages before them
@@ -40,9 +40,8 @@ def compile_all(packages: Sequence[Package], step: Step) -> list[dict[str, bytes
 
 def _files(compiled: Compiled, name: str) -> dict[str, bytes]:
     """The files of one kernel, called as the kernel is."""
-    if compiled.error is not None:
-        message = f"{name} cannot be compiled for {compiled.job.target.name}"
-        raise problem("E0612", message, notes=tuple(compiled.error.splitlines()))
+    if compiled.failure is not None:
+        raise CnnError([compiled.failure])
     assert compiled.triton is not None
     (description,) = (p for p in compiled.triton.glob("*.json") if not p.name.startswith("__grp__"))
     files = {f"{name}.json": _portable(description)}

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
+from cnndsl.codegen.emit import TORCH_TYPES
 from cnndsl.codegen.header import clean
 from cnndsl.ir import Graph, InputSpec, Node, TensorType
 from cnndsl.ops.fields import show_pair
@@ -17,8 +18,6 @@ _TYPES = {
     "fp32": "fp32", "tf32": "fp32 with products in tf32 on a GPU", "fp16": "fp16 with sums in fp32",
     "bf16": "bf16 with sums in fp32",
 }  # fmt: skip
-
-_TORCH = {"fp32": "torch.float32", "tf32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.bfloat16"}
 
 _NOT_TO_SHADOW = {"torch", "triton", "numpy", "PIL"}
 
@@ -92,7 +91,7 @@ def _python(graph: Graph, folder: str, dtype: DType) -> list[str]:
     lines = ["import torch", f"import {folder}", "", f'net = {folder}.load()  # or load("cpu"), load("cuda:1")']
     for name, node in zip(names, graph.inputs, strict=True):
         shape = ", ".join(map(str, node.type.torch_shape))
-        lines.append(f"{name} = torch.randn(8, {shape}, dtype={_TORCH[dtype]}, device=net.device)")
+        lines.append(f"{name} = torch.randn(8, {shape}, dtype={TORCH_TYPES[dtype]}, device=net.device)")
     result = "a dict of tensors by output" if len(graph.outputs) > 1 else "a tensor"
     return [*lines, f"y = net({', '.join(names)})  # {result}"]
 
@@ -108,8 +107,8 @@ def _tensors(graph: Graph, dtype: DType) -> list[str]:
     outputs = [(clean(name), _shape(graph.by_name[node].type)) for name, node in graph.outputs]
     return [
         "## Inputs and outputs",
-        f"Tensors are {_TORCH[dtype]} in torch's order: batch, channels, height, width. A batch has any size. Files of "
-        "tensors may have another float type, and are converted.",
+        f"Tensors are {TORCH_TYPES[dtype]} in torch's order: batch, channels, height, width. A batch has any size. "
+        "Files of tensors may have another float type, and are converted.",
         _table(("input", "shape", "a picture is"), inputs),
         _table(("output", "shape"), outputs),
     ]

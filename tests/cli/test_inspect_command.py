@@ -228,10 +228,12 @@ WRONG = {
     "blocks.cnn:1": ("line 1 of blocks.cnn holds no layer: block stage(n, channels) {", "line 2"),
     "block.cnn:2": ("no layer of the network comes from block.cnn", "did you mean blocks.cnn:2?"),
     "": ("there is no layer, kernel, label or line ``", ""),
+    # Python reads no number of so many digits.
+    "9" * 5000: ("there is no layer, kernel, label or line `".ljust(600, "9") + "...", ""),
 }
 
 
-@pytest.mark.parametrize("wanted", WRONG)
+@pytest.mark.parametrize("wanted", WRONG, ids=lambda wanted: wanted[:20])
 def test_wrong_choices(run, rich: Path, monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
     monkeypatch.chdir(rich.parent)
     result = run("inspect", rich.name, wanted)
