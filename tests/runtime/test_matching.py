@@ -1,55 +1,14 @@
 """How a file's tensors find the network's parameters, and the sentence for each that does not fit."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from mistakes import mistake, mistakes
+from specs import bias, conv, dense, layers, numbers, tensors_of
 
-from cnndsl.errors import CnnError, Diagnostic
+from cnndsl.errors import CnnError
 from cnndsl.runtime.weights import TensorSpec, match, read_tensors, save_tensors
-
-
-def mistakes(action: Callable[[], object]) -> tuple[Diagnostic, ...]:
-    with pytest.raises(CnnError) as caught:
-        action()
-    return caught.value.diagnostics
-
-
-def mistake(action: Callable[[], object]) -> Diagnostic:
-    (only,) = mistakes(action)
-    return only
-
-
-def conv(filters: int, channels: int, size: int = 3) -> TensorSpec:
-    return TensorSpec((filters, channels, size, size), "weight", channels * size * size)
-
-
-def dense(units: int, features: int) -> TensorSpec:
-    return TensorSpec((units, features), "weight", features)
-
-
-def bias(channels: int) -> TensorSpec:
-    return TensorSpec((channels,), "bias", 9)
-
-
-def tensors_of(specs: dict[str, TensorSpec]) -> dict[str, torch.Tensor]:
-    """Every tensor filled with its own number, and none larger in memory than that number."""
-    return {name: torch.tensor(float(i)).expand(spec.shape) for i, (name, spec) in enumerate(specs.items())}
-
-
-def numbers(tensors: dict[str, torch.Tensor]) -> dict[str, float]:
-    return {name: tensor.flatten()[0].item() for name, tensor in tensors.items()}
-
-
-def layers(**weights: TensorSpec) -> dict[str, TensorSpec]:
-    """Weight and bias of each layer, by the layer's name with ``_`` for a dot."""
-    specs: dict[str, TensorSpec] = {}
-    for name, spec in weights.items():
-        specs[f"{name.replace('_', '.')}.weight"] = spec
-        specs[f"{name.replace('_', '.')}.bias"] = bias(spec.shape[0])
-    return specs
-
 
 OURS = layers(
     conv1=conv(64, 3, 11),

@@ -11,22 +11,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mistakes import mistake
 from PIL import Image
 
-from cnndsl.errors import CnnError, Diagnostic
 from cnndsl.portable.runtime import pictures
 from cnndsl.runtime.pictures import load_picture
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def mistake(action: Callable[[], object]) -> Diagnostic:
-    with pytest.raises(CnnError) as caught:
-        action()
-    (only,) = caught.value.diagnostics
-    return only
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:

@@ -10,20 +10,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mistakes import mistake
 
-from cnndsl.errors import CnnError, Diagnostic
+from cnndsl.errors import CnnError
 from cnndsl.runtime.tensors import SUFFIXES, as_batch, load_labels, load_tensor, save_outputs
 
 VALUES = torch.arange(24.0).reshape(2, 3, 4)
 
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def mistake(action: Callable[[], object]) -> Diagnostic:
-    with pytest.raises(CnnError) as caught:
-        action()
-    (only,) = caught.value.diagnostics
-    return only
 
 
 def write(path: Path, tensor: torch.Tensor) -> Path:

@@ -11,8 +11,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mistakes import mistake
+from specs import bias, conv, dense
 
-from cnndsl.errors import CnnError, Diagnostic
+from cnndsl.errors import CnnError
 from cnndsl.runtime import files
 from cnndsl.runtime.weights import TensorSpec, initial_tensors, match, read_tensors, save_tensors
 
@@ -20,29 +22,6 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".npz")
 
 # Files are written into one folder again and again; every example stands for itself.
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def mistakes(action: Callable[[], object]) -> tuple[Diagnostic, ...]:
-    with pytest.raises(CnnError) as caught:
-        action()
-    return caught.value.diagnostics
-
-
-def mistake(action: Callable[[], object]) -> Diagnostic:
-    (only,) = mistakes(action)
-    return only
-
-
-def conv(filters: int, channels: int, size: int = 3) -> TensorSpec:
-    return TensorSpec((filters, channels, size, size), "weight", channels * size * size)
-
-
-def dense(units: int, features: int) -> TensorSpec:
-    return TensorSpec((units, features), "weight", features)
-
-
-def bias(channels: int) -> TensorSpec:
-    return TensorSpec((channels,), "bias", 9)
 
 
 SMALL = {"conv1.weight": conv(4, 3), "conv1.bias": bias(4), "fc.weight": dense(5, 16), "fc.bias": bias(5)}
