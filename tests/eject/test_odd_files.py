@@ -1,16 +1,15 @@
-"""Edited files that are Python, but not what `cnndsl eject` would have written: an answer, never a traceback."""
+"""Edited files that are not what `cnndsl eject` would have written: an answer, never a traceback."""
 
 from pathlib import Path
 
 import pytest
+from edited import NET, PAIR, compiled, refused
 from here import Checks
 from kinds import write
 from small import refusal
 
 import cnndsl
 from cnndsl.runtime.device import choose
-
-PAIR = "network Pair { input image [9x8x3] conv(4, 1) -> relu b: conv(4, 3x3, pad=1) -> relu }"
 
 
 def path_of(folder: Path, device: str) -> Path:
@@ -48,3 +47,37 @@ def test_a_file_that_looks_itself_up(tmp_path: Path, device: str, here: Checks) 
     path.write_text(f"{future}{mine}{text}", encoding="utf-8")
     net = cnndsl.compile(PAIR, device=device, kernels={"b": path})
     assert "b_edited" in net.source_path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    ("x = 1\n", "has no function `launch(x, w, b, y, n)`"),
+    ("def launch(x, w, y, n):\n    pass\n", "has launch(x, w, y, n), but b is launched as launch(x, w, b, y, n)"),
+    ("def launch(x, w, b, y, *n):\n    pass\n", "has launch(x, w, b, y, *n), but b"),
+    ("def launch(x, w, b, y, n):\n    return (\n", "is no Python, line 2: '(' was never closed"),
+    ("launch = print\n", "has no function `launch"),
+    ("a = '\0'\n", "is no Python"),
+    ("", "has no function `launch"),
+])
+def test_files_that_do_not_fit(tmp_path: Path, device: str, content: str, said: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(content)
+    assert f"{path} {said}" in refused(device, path)
+
+
+def test_kernels_that_are_no_mapping(device: str) -> None:
+    with pytest.raises(cnndsl.CnnError, match=r"E0621\]: kernels is a mapping from layers to files, not \['b'\]"):
+        cnndsl.compile(NET, device=device, kernels=["b"])
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, device: str) -> None:
+    assert "No such file" in refused(device, tmp_path / "none.py")
+    assert "cannot read" in refused(device, tmp_path)
+    path = tmp_path / "latin.py"
+    path.write_bytes("# Zürich\n".encode("latin-1"))
+    assert "it is not a text in UTF-8" in refused(device, path)
+
+
+def test_all_files_that_do_not_fit_are_told(tmp_path: Path, device: str) -> None:
+    with pytest.raises(cnndsl.CnnError) as caught:
+        compiled(device, kernels={"a": tmp_path / "none.py", "zz": tmp_path, "b": tmp_path / "no.py"})
+    assert [d.code for d in caught.value.diagnostics] == ["E0621", "E0707", "E0621"]

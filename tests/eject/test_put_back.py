@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from edited import NET, PAIR, compiled, refused
 from here import Checks
 from kinds import KINDS, all_facts, graph_of, made, write
 from small import refusal
 
-import cnndsl
 from cnndsl import CnnError
 from cnndsl.passes.fuse import fuse
 from cnndsl.passes.plan import plan
@@ -22,19 +22,6 @@ from cnndsl.runtime.device import choose
 from cnndsl.runtime.executor import Network
 from cnndsl.runtime.verify import TOLERANCES, relative_error, verify
 from cnndsl.targets import get
-
-NET = """network Net {
-    input image [9x8x3]
-    conv1: conv(8, 3x3, pad=1, bias=false) -> batchnorm -> relu
-    fork: concat { { left: conv(8, 1x1) -> leaky_relu } { right: conv(8, 3x3, pad=1) } }
-    a: conv(16, 3x3, pad=1) -> relu
-    b: conv(16, 3x3, pad=1) -> relu
-    c: conv(16, 3x3, pad=1) -> add(@a) -> relu
-    lrn1: lrn(alpha=1e-2) -> maxpool(2x2)
-    fc: dense(5)
-}"""
-PAIR = "network Pair { input image [9x8x3] conv(4, 1) -> relu b: conv(4, 3x3, pad=1) -> relu }"
-"""Where one layer is enough."""
 
 RELU = "tl.where(x < 0.0, 0.0, x)"
 
@@ -51,10 +38,6 @@ def file(tmp_path: Path, device: str) -> Any:
         return path
 
     return make
-
-
-def compiled(device: str, text: str = NET, **options: Any) -> Network:
-    return cnndsl.compile(text, device=device, **options)
 
 
 def images(net: Network, n: int, *, seed: int = 0) -> torch.Tensor:
@@ -309,40 +292,6 @@ def test_a_crash(tmp_path: Path, device: str) -> None:
 # --- files that do not fit ----------------------------------------------------------------------------------------
 
 
-def refused(device: str, path: Path, layer: str = "b", text: str = NET, **options: Any) -> str:
-    code, said = refusal(lambda: compiled(device, text, kernels={layer: path}, **options))
-    assert code == "E0621"
-    return said
-
-
-@pytest.mark.parametrize(("content", "said"), [
-    ("x = 1\n", "has no function `launch(x, w, b, y, n)`"),
-    ("def launch(x, w, y, n):\n    pass\n", "has launch(x, w, y, n), but b is launched as launch(x, w, b, y, n)"),
-    ("def launch(x, w, b, y, *n):\n    pass\n", "has launch(x, w, b, y, *n), but b"),
-    ("def launch(x, w, b, y, n):\n    return (\n", "is no Python, line 2: '(' was never closed"),
-    ("launch = print\n", "has no function `launch"),
-    ("a = '\0'\n", "is no Python"),
-    ("", "has no function `launch"),
-])
-def test_files_that_do_not_fit(tmp_path: Path, device: str, content: str, said: str) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text(content)
-    assert f"{path} {said}" in refused(device, path)
-
-
-def test_kernels_that_are_no_mapping(device: str) -> None:
-    with pytest.raises(CnnError, match=r"E0621\]: kernels is a mapping from layers to files, not \['b'\]"):
-        cnndsl.compile(NET, device=device, kernels=["b"])
-
-
-def test_files_that_cannot_be_read(tmp_path: Path, device: str) -> None:
-    assert "No such file" in refused(device, tmp_path / "none.py")
-    assert "cannot read" in refused(device, tmp_path)
-    path = tmp_path / "latin.py"
-    path.write_bytes("# Zürich\n".encode("latin-1"))
-    assert "it is not a text in UTF-8" in refused(device, path)
-
-
 def test_of_another_type(file: Any, device: str) -> None:
     path = file("b", dtype="fp16", text=PAIR)
     assert "it computes in fp16, this network in fp32" in refused(device, path, text=PAIR)
@@ -376,12 +325,6 @@ def test_names(file: Any, device: str) -> None:
         found, text = refusal(lambda kernels=kernels: compiled(device, kernels=kernels))
         assert found == code
         assert said in text
-
-
-def test_all_files_that_do_not_fit_are_told(tmp_path: Path, device: str) -> None:
-    with pytest.raises(CnnError) as caught:
-        compiled(device, kernels={"a": tmp_path / "none.py", "zz": tmp_path, "b": tmp_path / "no.py"})
-    assert [d.code for d in caught.value.diagnostics] == ["E0621", "E0707", "E0621"]
 
 
 def test_every_kind_can_be_replaced(tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
