@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from cnndsl.codegen import header
 from cnndsl.codegen.specialize import Known, Specialized, kernel_sources, specialize
+from cnndsl.figures import counted
 from cnndsl.ops.binding import Constant, Launch, weight_of
 from cnndsl.passes.plan import Plan, Step, variable_of
 
@@ -188,17 +189,21 @@ def _launcher(launch: Launch, text: Specialized, parameters: tuple[Parameter, ..
     axes = [_plain(axis) for axis in launch.grid]
     grid = ", ".join(axis.replace("cdiv(", "triton.cdiv(") for axis in axes)
     grid += "," if len(launch.grid) == 1 else ""
-    programs = " x ".join(axis for axis in axes if axis != "1") or "1"
-    warps = "warp" if launch.num_warps == 1 else "warps"
+    warps = counted(launch.num_warps, "warp")
     # Products and sums may be contracted to one rounding, as in cuDNN; said aloud since Triton's default may change.
     options = [f"num_warps={launch.num_warps}", f"num_stages={launch.num_stages}", "enable_fp_fusion=True"]
     return "\n".join([
         *header.wrapped("def launch(", names, "):"),
-        f'    """Launch it for n pictures: {programs} programs of {launch.num_warps} {warps}."""',
+        f'    """Launch it for n pictures: {programs(launch.grid)} programs of {warps}."""',
         f"    grid = ({grid})",
         *header.wrapped(f"    {text.kernel}[grid](", [*names, *options], ")"),
         "",
     ])
+
+
+def programs(grid: Sequence[str]) -> str:
+    """How many programs a grid has, as a product without factors that are 1."""
+    return " x ".join(axis for axis in map(_plain, grid) if axis != "1") or "1"
 
 
 def _plain(axis: str) -> str:
@@ -284,4 +289,4 @@ class Names:
         raise AssertionError
 
 
-__all__ = ["Constant", "Kernel", "Names", "Package", "Parameter", "host_name", "known_of", "package"]
+__all__ = ["Constant", "Kernel", "Names", "Package", "Parameter", "host_name", "known_of", "package", "programs"]

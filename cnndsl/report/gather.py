@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import cnndsl
 from cnndsl.codegen.package import Kernel as Emitted
-from cnndsl.codegen.package import Package, package
+from cnndsl.codegen.package import Package, package, programs
 from cnndsl.compiler import Compiled, Job, compile_kernels, installation
 from cnndsl.compiler.lines import without_locations
 from cnndsl.compiler.service import Progress
@@ -256,7 +255,7 @@ def _kernel(kernel: Emitted, compiled: Compiled | None, target: Target, *, texts
     return Kernel(
         name=kernel.name,
         file=kernel.file,
-        grid=_grid(kernel.grid),
+        grid=programs(kernel.grid),
         warps=kernel.num_warps,
         stages=kernel.num_stages,
         facts=usage.facts(resources, kernel, target),
@@ -266,12 +265,6 @@ def _kernel(kernel: Emitted, compiled: Compiled | None, target: Target, *, texts
         error=compiled.error if compiled is not None else None,
         texts=texts,
     )
-
-
-def _grid(axes: Sequence[str]) -> str:
-    """Programs, without the axes and factors that are 1."""
-    shown = [re.sub(r"cdiv\(([^(),]+), 1\)", r"\1", re.sub(r" \* 1\b", "", axis)) for axis in axes]
-    return " x ".join(axis for axis in shown if axis != "1") or "1"
 
 
 def _known(value: int | None, *, aligned: bool) -> str:
