@@ -44,7 +44,8 @@ class Specialized:
 
 
 _LOCK = threading.Lock()
-"""Held while a program specialises: several threads have it in common."""
+"""Held while a kernel is specialised: threads have programs in common, and in Python 3.11 two that parse at a time can
+end in a SystemError of `ast.parse`."""
 
 
 @cache
@@ -65,19 +66,23 @@ def specialize(sources: Mapping[str, str], module: str, kernel: str, known: Mapp
     Raises CnnError (E0611) for syntax that kernels may not use, for a constant that cannot be computed and for a
     static_assert that does not hold.
     """
+    with _LOCK:
+        return _specialize(sources, module, kernel, known)
+
+
+def _specialize(sources: Mapping[str, str], module: str, kernel: str, known: Mapping[str, Known]) -> Specialized:
     texts = tuple(sources.items())
     function = _program(texts, frozenset()).modules[module].functions[kernel]
     assert set(known) <= set(function.parameters), set(known) - set(function.parameters)
     shared: frozenset[tuple[str, str, str]] = frozenset()
-    with _LOCK:
-        while True:
-            program = _program(texts, shared)
-            entry = program.entry(function, known)
-            variants = program.reachable(entry)
-            more = given_differently(variants) - shared
-            if not more:
-                break
-            shared |= more
+    while True:
+        program = _program(texts, shared)
+        entry = program.entry(function, known)
+        variants = program.reachable(entry)
+        more = given_differently(variants) - shared
+        if not more:
+            break
+        shared |= more
     functions = written(variants)
     text = "\n\n\n".join([f"import triton\nimport triton.language as {LANGUAGE}", *functions]) + "\n"
     constants = {name: known[name] for name in function.parameters if name in known} | dict(entry.derived)
