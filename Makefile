@@ -1,7 +1,7 @@
 # make demo    AlexNet on a picture of a cat, checked against torch; needs no GPU
 # make test    linter, type checker and the whole test suite; needs no GPU
 # make docs    write docs/layers.md and docs/errors.md anew from the layers and the error codes
-# make kernels write docs/kernels.md anew: all kernels of all examples, compiled for four targets (five minutes)
+# make kernels write docs/kernels.md anew: all kernels of all examples, compiled for four targets (two minutes)
 # make gate    compile all those kernels and hold them to that page, where `make test` compiles a sample
 # make clean   remove what these made, the virtual environment too
 #

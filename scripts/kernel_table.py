@@ -1,6 +1,6 @@
 """Write docs/kernels.md: what every kernel of every example compiles to, on four targets in two types.
 
-    python scripts/kernel_table.py      writes the page: `make kernels`, five minutes on two cores with nothing cached
+    python scripts/kernel_table.py      writes the page: `make kernels`, two minutes on two cores with nothing cached
 
 Nothing here needs a GPU, and nothing here was timed on one. tests/test_kernel_table.py holds the page to be fresh, and
 each kernel to `complaints`.
