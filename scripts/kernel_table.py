@@ -44,11 +44,11 @@ for your own network, and `--stage sass` the code.
 
 This page comes from compiling alone: no kernel here has run or been timed on a GPU. What it can promise, a test holds:
 every kernel compiles; none uses a stack or spills; shared memory is within the target's limit; in fp16 every
-convolution and dense layer of 16 channels and more uses matrix instructions (HGMMA on sm_90); and global memory is
+convolution and matrix product over 16 channels and more uses matrix instructions (HGMMA on sm_90); and global memory is
 read and written 16 bytes at a time where a pixel's channels are a multiple of 16 bytes. Three things are as they are:
-the first layers read the caller's [n, C, H, W] picture value by value; the kernels for one or two rows of a dense
-layer write one value a program; and AMD's matrix units leave 8 bytes of fp16 with each thread, which is what those
-kernels write.
+the first layers read the caller's [n, C, H, W] picture value by value; a dense layer for one or two rows is a stream of
+weights, which needs no matrix instructions and writes one value a program; and AMD's matrix units leave 8 bytes of fp16
+with each thread, which is what those kernels write.
 
 Columns: registers of a thread; shared memory of a program in bytes; warps and stages; the share of the
 multiprocessor's warps that can be resident, by registers and memory; how many matrix and asynchronous copy instructions
