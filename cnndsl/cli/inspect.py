@@ -79,8 +79,8 @@ is 1 then.
 @set_option
 @json_option
 def command(
-    file: str, layer: str | None, stage: str | None, names: tuple[str, ...], dtype: DType, batch: int,
-    other: str | None, locations: bool, settings: tuple[str, ...], as_json: bool,  # noqa: FBT001 - click's, by name
+    *, file: str, layer: str | None, stage: str | None, names: tuple[str, ...], dtype: DType, batch: int,
+    other: str | None, locations: bool, settings: tuple[str, ...], as_json: bool,
 ) -> None:
     """Print a stage of the compiler, of all layers or of one."""
     request = Request(

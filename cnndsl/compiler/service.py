@@ -218,8 +218,8 @@ def _all_available(installed: installation.Installation, target: Target) -> tupl
 
 
 @cache
-def _amd_architectures(installed: installation.Installation, names: tuple[str, ...]) -> frozenset[str]:  # noqa: ARG001
-    """Those that LLVM knows, which only a process with Triton in it can tell: 0.5 s."""
+def _amd_architectures(installed: installation.Installation, names: tuple[str, ...]) -> frozenset[str]:  # noqa: ARG001 - the key
+    """Those that LLVM knows, which only a process with Triton in it can tell: 0.5 s. Kept for each installation."""
     with Pool(1) as pool:
         for _, reply in pool.run([("architectures", {"supported": names})]):
             return frozenset(reply.get("supported", ()))
