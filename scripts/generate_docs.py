@@ -48,6 +48,7 @@ CHAPTERS = {
     "E05": "Tensors passed to a network",
     "E06": "The machine",
     "E07": "The command line",
+    "E08": "Networks of other formats",
 }
 
 

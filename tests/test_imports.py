@@ -42,9 +42,10 @@ ROOMS: dict[str, str] = {
     "portable": "",
     "runtime": "codegen eject errors figures frontend ir linemap ops passes portable targets text tiles writing",
     "standalone": "__init__ codegen compiler errors ir ops passes portable runtime targets tiles",
-    "cli": "codegen codes compiler draw eject errors figures frontend ir linemap passes report runtime standalone "
-    "summary targets text tiles tree writing",
-    "__init__": "errors runtime",
+    "exchange": "errors figures frontend ir ops passes runtime text writing",
+    "cli": "codegen codes compiler draw eject errors exchange figures frontend ir linemap passes report runtime "
+    "standalone summary targets text tiles tree writing",
+    "__init__": "errors exchange runtime",
     "__main__": "cli",
 }
 """What each room imports from the package, and nobody else does. A room stands below those that it imports."""
@@ -65,6 +66,7 @@ LATER: dict[str, str] = {
     "codegen": "platformdirs",
     "compiler/worker.py": "triton",
     "draw/png.py": "PIL",
+    "exchange": "google numpy onnx torch",
     "eject/worker.py": "torch triton",
     "portable": "numpy triton",
     "runtime": "triton",

@@ -2,7 +2,7 @@
 
 Codes are stable: a code is never given to another mistake. E01xx syntax, E02xx names and arguments, E03xx shapes,
 E04xx files beside the network (weights, pictures, tensors, labels), E05xx tensors passed to a network, E06xx the
-machine, E07xx the command line.
+machine, E07xx the command line, E08xx networks of other formats.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import textwrap
 
 from cnndsl.codes.code import Code
+from cnndsl.codes.exchange import EXCHANGE
 from cnndsl.codes.files import FILES
 from cnndsl.codes.machine import MACHINE
 from cnndsl.codes.names import NAMES
@@ -17,7 +18,7 @@ from cnndsl.codes.shapes import SHAPES
 from cnndsl.codes.syntax import SYNTAX
 from cnndsl.errors import did_you_mean, problem
 
-CODES: dict[str, Code] = {code.code: code for code in (*SYNTAX, *NAMES, *SHAPES, *FILES, *MACHINE)}
+CODES: dict[str, Code] = {code.code: code for code in (*SYNTAX, *NAMES, *SHAPES, *FILES, *MACHINE, *EXCHANGE)}
 """All codes, in order."""
 
 

@@ -1,0 +1,142 @@
+"""A network that came from elsewhere, in this language's operations but not yet a ``.cnn`` file.
+
+Every reader of a foreign format makes a `Model` with a `Builder`; what comes after, the recovery of blocks and the
+``.cnn`` text, is the same for all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cnndsl.errors import CnnError, Source, Span, problem
+from cnndsl.ir import Graph, InputSpec, Node, TensorType, verify
+from cnndsl.ops.base import Op, ShapeError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network and its weights.
+
+    `weights` are by node and torch's last name (``conv1.weight``), in torch's layout; a node may lack its own where a
+    format keeps them in another file. `notes` say what could not be kept as it was, and what was assumed.
+    """
+
+    graph: Graph
+    weights: Mapping[str, torch.Tensor]
+    notes: tuple[str, ...] = ()
+
+
+class Builder:
+    """Collects the nodes of a `Model` in computing order, and infers their types."""
+
+    def __init__(self, name: str, *, origin: str) -> None:
+        """`name` is the network's, made an identifier; `origin` is the file or module, for messages."""
+        self.name = identifier(name, otherwise="Net")
+        self.origin = origin
+        self._span = Span(Source(origin, ""), 0, 0)
+        self._nodes: dict[str, Node] = {}
+        self._outputs: list[tuple[str, str]] = []
+        self._weights: dict[str, torch.Tensor] = {}
+        self._notes: dict[str, None] = {}
+
+    def input(self, name: str, type_: TensorType, *, spec: InputSpec | None = None) -> str:
+        """Declare an input of the network; returns its name in the graph."""
+        own = self._unique(path_of(name, otherwise="image"))
+        self._nodes[own] = Node(own, None, (), type_, self._span, spec=spec)
+        return own
+
+    def type(self, name: str) -> TensorType:
+        """The type of a node that was added."""
+        return self._nodes[name].type
+
+    def op(self, name: str) -> Op | None:
+        """The operation of a node that was added; None for an input."""
+        return self._nodes[name].op
+
+    def add(
+        self,
+        op: Op,
+        *inputs: str,
+        name: str = "",
+        weights: Mapping[str, torch.Tensor] | None = None,
+        where: str = "",
+    ) -> str:
+        """Add a layer that reads nodes of the graph; returns its name there.
+
+        `name` is the layer's elsewhere, of any characters; without one it is named after its operation. `weights` are
+        by torch's last names (weight, bias, running_mean, running_var). `where` says in messages which layer of the
+        foreign file it is. Raises CnnError E0801 where its shape rule or the shapes of its weights do not hold.
+        """
+        where = where or name or op.name
+        types = tuple(self.type(i) for i in inputs)
+        try:
+            op = op.resolve(*types)
+            type_ = op.infer(*types)
+        except ShapeError as error:
+            raise self.mistake(f"{where} does not fit: {error.message}", error.arithmetic) from error
+        own = self._unique(path_of(name, otherwise=op.name))
+        if weights is not None:
+            for weight in op.weights(*types):
+                if weight.name not in weights:
+                    raise self.mistake(f"{where} lacks its {weight.name}")
+                shape = tuple(weights[weight.name].shape)
+                if shape != weight.shape:
+                    raise self.mistake(f"the {weight.name} of {where} is {shape}, but {op} needs {weight.shape}")
+                self._weights[f"{own}.{weight.name}"] = weights[weight.name]
+        self._nodes[own] = Node(own, op, inputs, type_, self._span)
+        return own
+
+    def output(self, name: str, node: str) -> None:
+        """Declare an output; the first one is called main in the language."""
+        self._outputs.append((name, node))
+
+    def note(self, text: str) -> None:
+        """Record, once, what a user must know of the result."""
+        self._notes[text] = None
+
+    def mistake(self, message: str, *notes: str) -> CnnError:
+        """The error that the foreign network cannot be taken."""
+        return problem("E0801", f"cannot import {self.origin}: {message}", notes=tuple(n for n in notes if n))
+
+    def finish(self) -> Model:
+        """The model. The first output becomes ``main``."""
+        if not self._outputs:
+            raise self.mistake("it has no output")
+        (_, first), *rest = self._outputs
+        taken = {"main"}
+        outputs = [("main", first)]
+        for name, node in rest:
+            own = identifier(name, otherwise="output")
+            while own in taken:
+                own += "_"
+            taken.add(own)
+            outputs.append((own, node))
+        graph = verify(Graph(self.name, tuple(self._nodes.values()), tuple(outputs)))
+        return Model(graph, self._weights, tuple(self._notes))
+
+    def _unique(self, path: str) -> str:
+        name, number = path, 1
+        while name in self._nodes:
+            number += 1
+            name = f"{path}_{number}"
+        return name
+
+
+def identifier(name: str, *, otherwise: str) -> str:
+    """A name of any characters as an identifier of the language; `otherwise` where nothing is left of it."""
+    text = re.sub(r"[^0-9A-Za-z_]+", "_", name).strip("_")
+    if not text:
+        return otherwise
+    return text if not text[0].isdigit() else f"_{text}"
+
+
+def path_of(name: str, *, otherwise: str) -> str:
+    """A foreign layer's name as a path: parts between dots and slashes, each of letters, digits and underscores."""
+    parts = (re.sub(r"[^0-9A-Za-z_]+", "_", part).strip("_") for part in re.split(r"[./]", name))
+    return ".".join(part for part in parts if part) or otherwise

@@ -1,0 +1,1 @@
+"""torch modules, through torch.export and torch.compile."""
