@@ -32,6 +32,7 @@ ROOMS: dict[str, str] = {
     "passes": "errors figures ir ops targets text tiles",
     "frontend": "errors passes text",
     "summary": "errors ir ops",
+    "compare": "figures ir ops",
     "tree": "ops text",
     "codegen": "errors figures ops passes tiles",
     "linemap": "errors ir ops passes",
@@ -43,7 +44,7 @@ ROOMS: dict[str, str] = {
     "runtime": "codegen eject errors figures frontend ir linemap ops passes portable targets text tiles writing",
     "standalone": "__init__ codegen compiler errors ir ops passes portable runtime targets tiles",
     "exchange": "errors figures frontend ir ops passes runtime text writing",
-    "cli": "codegen codes compiler draw eject errors exchange figures frontend ir linemap passes report runtime "
+    "cli": "codegen codes compare compiler draw eject errors exchange figures frontend ir linemap passes report runtime "
     "standalone summary targets text tiles tree writing",
     "__init__": "errors exchange runtime",
     "__main__": "cli",

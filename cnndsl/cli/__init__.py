@@ -17,6 +17,7 @@ Examples:
   cnndsl inspect net.cnn conv2 --stage sass  one layer's machine code; line numbers do as well
   cnndsl report net.cnn -o net.html          all of it on one page, from the .cnn text to machine code
   cnndsl draw net.cnn -o net.svg             a picture of the network
+  cnndsl diff a.cnn b.cnn                   where two networks would compute different numbers
   cnndsl build net.cnn -o net --target sm_90 a folder that runs it without cnndsl
   cnndsl eject net.cnn conv2 -o my_conv.py   one kernel, to edit and to put back with run --kernel
   cnndsl explain E0304                       what an error code means
@@ -29,7 +30,7 @@ line is wrong.
 
 @click.group(
     cls=Group,
-    modules=("check", "summary", "run", "inspect", "report", "draw", "build", "eject", "cache", "explain"),
+    modules=("check", "summary", "run", "inspect", "report", "draw", "diff", "build", "eject", "cache", "explain"),
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -1,0 +1,261 @@
+"""``cnndsl diff``: two networks side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from cnndsl.cli import terminal
+from cnndsl.cli.commands import WRONG, Command
+from cnndsl.cli.options import json_option, read_settings, set_option
+from cnndsl.cli.sources import load_graph
+from cnndsl.cli.table import Column, fitting_widths, render_rows, wrap
+from cnndsl.cli.terminal import bold, dim
+from cnndsl.compare import Comparison, Pair, compare, runs
+from cnndsl.figures import compact, counted, grouped
+from cnndsl.ir import Graph, Node
+from cnndsl.summary import Layer, summarize, title_of
+
+_EXAMPLES = """\b
+Examples:
+  cnndsl diff examples/alexnet.cnn examples/alexnet_torchvision.cnn
+  cnndsl diff examples/resnet50.cnn examples/resnet50_v1.cnn
+  cnndsl diff vgg.cnn:VGG16 vgg.cnn:VGG19 --all
+  cnndsl diff old.cnn new.cnn --exit-code --json
+
+The first column says how two layers compare: a space where they compute the same, ~ where their shapes agree but
+they compute other numbers, ! where the shapes differ, < and > where only the first or the second network has the
+layer. MACs are for one picture. Names play no part but for the weights' keys.
+"""
+
+_MARKS = {"same": " ", "numbers": "~", "shapes": "!", "left": "<", "right": ">"}
+
+
+@click.command(cls=Command, epilog=_EXAMPLES)
+@click.argument("left", metavar="A")
+@click.argument("right", metavar="B")
+@set_option
+@click.option("--all", "everything", is_flag=True, help="Show layers that compute the same one by one, too.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 where the networks compute different numbers.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context, *, left: str, right: str, settings: tuple[str, ...], everything: bool, exit_code: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Compare two networks layer by layer.
+
+    Shows the layers, shapes, parameters and MACs of both, and where two layers that look alike would compute
+    different numbers. --set goes to whichever of the two has the parameter.
+    """
+    if left == right == "-":
+        raise click.UsageError("A and B cannot both be read from standard input")
+    values = read_settings(settings)
+    graphs = _loaded(left, right, values)
+    result = compare(*graphs)
+    if as_json:
+        terminal.out_json(_to_json(result))
+    else:
+        for line in _Text(result, (left, right), everything=everything).lines(terminal.width()):
+            terminal.out(line)
+    if exit_code and not result.same:
+        ctx.exit(WRONG)
+
+
+def _loaded(left: str, right: str, values: dict[str, Any]) -> tuple[Graph, Graph]:
+    """Both networks, each with those of the settings that it has a parameter for."""
+    from cnndsl.cli.sources import load
+    from cnndsl.files import choose_network
+    from cnndsl.passes.elaborate import elaborate
+
+    if not values:
+        return load_graph(left, {}), load_graph(right, {})
+    found = []
+    for target in (left, right):
+        program, name = load(target, {})
+        found.append((program, choose_network(program, name)))
+    known = [{p.name for p in network.parameters} for _, network in found]
+    graphs = []
+    for (program, network), own, others in zip(found, known, reversed(known), strict=True):
+        mine = {name: value for name, value in values.items() if name in own or name not in others}
+        graphs.append(elaborate(program, network, mine))
+    return graphs[0], graphs[1]
+
+
+# --- text ------------------------------------------------------------------------------------------
+
+
+class _Text:
+    """A comparison as lines for a terminal."""
+
+    def __init__(self, result: Comparison, names: tuple[str, str], *, everything: bool) -> None:
+        self.result, self.names, self.everything = result, names, everything
+        self.costs = tuple({layer.name: layer for layer in summarize(g).layers} for g in (result.left, result.right))
+
+    def lines(self, width: int | None) -> Iterator[str]:
+        left, right = self.result.left, self.result.right
+        for mark, graph, name in (("<", left, self.names[0]), (">", right, self.names[1])):
+            yield bold(f"{mark} {title_of(graph)}") + (f"  {name}" if name != "-" else "  standard input")
+        yield ""
+        shown = [run for run in self.shown() if run]
+        if any(len(run) == 1 for run in shown):
+            yield from self.table(shown, width)
+            yield ""
+        yield from self.verdict(width)
+
+    def shown(self) -> Iterator[tuple[Pair, ...]]:
+        """What is one line of the table: a pair, or layers that are the same."""
+        for run in runs(self.result.pairs):
+            if run and (run[0].verdict != "same" or self.everything or len(run) == 1):
+                yield from ((pair,) for pair in run)
+            else:
+                yield run
+
+    def table(self, shown: list[tuple[Pair, ...]], width: int | None) -> Iterator[str]:
+        columns = (
+            Column("", tuple(self.mark(run) for run in shown)),
+            Column("A", tuple(self.layer(run, 0) for run in shown), wraps=True, least=14),
+            Column("B", tuple(self.layer(run, 1) for run in shown), wraps=True, least=14),
+            Column("output", tuple(self.both(run, lambda n, _: str(n.type)) for run in shown), right=True),
+            Column("params", tuple(self.both(run, lambda _, c: _figure(c.parameters)) for run in shown), right=True),
+            Column("MACs", tuple(self.both(run, lambda _, c: _figure(c.macs)) for run in shown), right=True),
+        )
+        widths = fitting_widths(columns, width)
+        if widths is None:
+            assert width is not None
+            yield from self.stacked(shown, width)
+            return
+        heading, *rows = render_rows(columns, widths)
+        yield from map(bold, heading)
+        yield dim("-" * min(sum(widths) + 2 * (len(widths) - 1), width or 10**6))
+        for run, row in zip(shown, rows, strict=True):
+            yield from (dim(line) for line in row) if run[0].verdict == "same" else row
+            yield from self.reasons(run, width)
+
+    def stacked(self, shown: list[tuple[Pair, ...]], width: int) -> Iterator[str]:
+        """Where a table would not fit: each layer on lines of its own."""
+        for run in shown:
+            texts = [self.layer(run, 0), self.layer(run, 1)] if len(run) == 1 else [self.layer(run, 0)]
+            texts = list(dict.fromkeys(filter(None, texts)))
+            for text in texts:
+                for number, line in enumerate(wrap(text, max(width - 4, 8))):
+                    yield f"{self.mark(run) if number == 0 else ' '} {'  ' if number else ''}{line}"
+            figures = (
+                self.both(run, lambda n, _: str(n.type)),
+                *(f"{text} {noun}" for noun, text in (
+                    ("params", self.both(run, lambda _, c: _figure(c.parameters))),
+                    ("MACs", self.both(run, lambda _, c: _figure(c.macs))),
+                ) if text),
+            )  # fmt: skip
+            if len(run) == 1:
+                yield from (f"    {line}" for line in wrap("  ".join(filter(None, figures)), max(width - 4, 8)))
+            yield from self.reasons(run, width)
+
+    @staticmethod
+    def mark(run: tuple[Pair, ...]) -> str:
+        return _MARKS[run[0].verdict]
+
+    @staticmethod
+    def layer(run: tuple[Pair, ...], side: int) -> str:
+        nodes = [(pair.left, pair.right)[side] for pair in run]
+        first, last = nodes[0], nodes[-1]
+        if first is None or last is None:
+            return ""
+        if len(run) > 1:
+            return f"{first.name} .. {last.name}" + (f": {counted(len(run), 'layer')} the same" if side == 0 else "")
+        return f"{first.name}: {first.text}"
+
+    def both(self, run: tuple[Pair, ...], figure: Callable[[Node, Layer], str]) -> str:
+        """A figure of both layers, once where it is the same; nothing for many layers."""
+        if len(run) > 1:
+            return ""
+        (pair,) = run
+        sides = ((pair.left, self.costs[0]), (pair.right, self.costs[1]))
+        texts = [figure(node, costs[node.name]) for node, costs in sides if node is not None]
+        return " | ".join(text or "0" for text in dict.fromkeys(texts)) if any(texts) else ""
+
+    @staticmethod
+    def reasons(run: tuple[Pair, ...], width: int | None) -> Iterator[str]:
+        if len(run) > 1:
+            return
+        for reason in run[0].reasons:
+            lines = wrap(reason, max((width or 10**6) - 7, 16))
+            yield f"     {lines[0]}"
+            yield from (f"       {line}" for line in lines[1:])
+
+    def verdict(self, width: int | None) -> Iterator[str]:
+        left, right = (summarize(g) for g in (self.result.left, self.result.right))
+        counts = [sum(node.op is not None for node in g.nodes) for g in (self.result.left, self.result.right)]
+        figures = [
+            ("layers", counts[0], counts[1]),
+            ("parameters", left.parameters, right.parameters),
+            ("MACs", left.macs, right.macs),
+        ]
+        for noun, a, b in figures:
+            change = f"  ({b - a:+,})" if a != b else ""
+            yield from self.wrapped(noun, grouped(a) + (f" against {grouped(b)}{change}" if a != b else ""), width)
+        by_name, by_order = self.result.keys
+        keys = {
+            (True, True): "the same names and shapes: weights of one load into the other",
+            (True, False): "the same names and shapes: weights of one load into the other",
+            (False, True): "other names but the same shapes in order: load with `--match order`",
+        }.get((by_name, by_order), "other shapes: weights of one do not load into the other")
+        yield from self.wrapped("weights", keys, width)
+        for sentence in self.result.outputs:
+            yield from self.wrapped("", sentence, width)
+        found = [(sum(p.verdict == v and not p.idle for p in self.result.pairs), text) for v, text in (
+            ("numbers", "with the same shape but other numbers"), ("shapes", "of another shape"),
+            ("left", "only in A"), ("right", "only in B"),
+        )]  # fmt: skip
+        told = ", ".join(f"{number} {text}" for number, text in found if number)
+        text = f"layers: {told}" if told else "outputs differ" if self.result.outputs else ""
+        text = text or "both compute the same numbers from the same weights"
+        yield from self.wrapped("verdict", text, width)
+
+    @staticmethod
+    def wrapped(noun: str, text: str, width: int | None) -> Iterator[str]:
+        lines = wrap(text, max(width - 12, 20) if width is not None else len(text))
+        yield f"{noun:<12}{lines[0]}"
+        yield from (" " * 12 + line for line in lines[1:])
+
+
+def _figure(number: int) -> str:
+    """A figure of the table; most layers have no parameters, and a column of zeros hides the others."""
+    return compact(number) if number else ""
+
+
+# --- JSON ------------------------------------------------------------------------------------------
+
+
+def _to_json(result: Comparison) -> dict[str, Any]:
+    costs = tuple({layer.name: layer for layer in summarize(g).layers} for g in (result.left, result.right))
+
+    def side(node: Node | None, costs: dict[str, Layer]) -> dict[str, Any] | None:
+        if node is None:
+            return None
+        layer = costs[node.name]
+        return {
+            "name": node.name, "text": node.text, "inputs": list(node.inputs), "shape": list(node.type.shape),
+            "parameters": layer.parameters, "macs": layer.macs, "line": node.span.line,
+        }  # fmt: skip
+
+    by_name, by_order = result.keys
+    return {
+        "ok": True,
+        "same": result.same,
+        "networks": [result.left.name, result.right.name],
+        "weights": {"same_by_name": by_name, "same_by_order": by_order},
+        "layers": [
+            {
+                "verdict": pair.verdict,
+                "a": side(pair.left, costs[0]),
+                "b": side(pair.right, costs[1]),
+                "reasons": list(pair.reasons),
+                "idle": pair.idle,
+            }
+            for pair in result.pairs
+        ],
+        "outputs": list(result.outputs),
+    }
