@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from lark import Token, Tree
 
 from cnndsl import syntax as ast
 from cnndsl.errors import Diagnostic, Source, Span
+from cnndsl.tokens import QUOTED_LABEL, shown
 
 MAX_DIGITS = 15
 """Digits of a number: beyond 2^53 no size of a tensor makes sense, and Python's own limit is an exception."""
@@ -21,7 +23,8 @@ def _children(tree: LarkTree) -> list[Any]:
 
 
 class TreeBuilder:
-    """Builds syntax trees for one source. Numbers out of all bounds are reported in `errors`.
+    """Builds syntax trees for one source. Numbers out of all bounds and labels of other signs
+    than keys have are reported in `errors`.
 
     Recursion is bounded by the depth of brackets, which was checked before; long chains of operators are
     flat.
@@ -123,7 +126,13 @@ class TreeBuilder:
     def label(self, tree: LarkTree) -> ast.Label:
         """A `label` rule; its span leaves the colon out."""
         (token,) = _children(tree)
-        return ast.Label(str(token), self.span(token))
+        if token.type != "STRING":
+            return ast.Label(str(token), self.span(token))
+        name = str(token)[1:-1]
+        if not re.fullmatch(QUOTED_LABEL, name):
+            hint = "in quotes a label is made of the letters a to z and A to Z, digits, `_` and, behind the first, `-`"
+            self.errors.append(Diagnostic("E0101", f"{shown(token)} is not a label", self.span(token), help=(hint,)))
+        return ast.Label(name, self.span(token))
 
     def arm(self, tree: LarkTree) -> ast.Arm:
         """An `arm` rule."""

@@ -137,7 +137,8 @@ class Cursor:
         """Report a keyword that stands for a name, and keep it as one."""
         word = str(self.token())
         message = f"`{word}` is a keyword, so it cannot be {what}"
-        self.error(
-            "E0112", message, self.span(), hint=f"take another name, `{word}_` or `the_{word}` for example"
-        )
+        hint = f"take another name, `{word}_` or `the_{word}` for example"
+        if what == "a label":
+            hint = f'take another name, or write it in quotes: "{word}"'
+        self.error("E0112", message, self.span(), hint=hint)
         self.take_as("NAME", f"{word}_")

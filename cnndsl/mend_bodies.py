@@ -10,6 +10,8 @@ from cnndsl.mend_values import arguments, expression, input_shape, shape
 from cnndsl.tokens import DEFINITIONS, KEYWORD_TYPES, placed, span_of
 
 _VALUES = frozenset({"INT", "FLOAT", "DIMS", "STRING", "TRUE", "FALSE"})
+_LABELS = frozenset({"NAME", "INT", "STRING"})
+_LABELLED = frozenset((kind, "COLON") for kind in _LABELS)
 _JOINS = frozenset({"add", "mul", "concat"})
 _LOOPS = {"for": "repeat", "loop": "repeat", "times": "repeat", "while": "repeat"}
 
@@ -64,7 +66,7 @@ def body(c: Cursor, owner: str) -> Span:
 def element(c: Cursor, owner: str) -> None:
     """One element of a body."""
     match c.kinds(2):
-        case (kind, "COLON") if kind in {"NAME", "INT"} or kind in KEYWORD_TYPES:
+        case (kind, "COLON") if kind in _LABELS or kind in KEYWORD_TYPES:
             labelled(c)
         case (kind, "EQUAL") if kind == "NAME":
             labelled(c)
@@ -130,7 +132,7 @@ def labelled(c: Cursor) -> None:
             body(c, f"`{label}`")
         case "REPEAT":
             repeat(c)
-        case "NAME" | "INT":
+        case "NAME" | "INT" | "STRING":
             c.error("E0106", "a layer has one label", c.span(), hint="drop one of the two")
             del c.out[-2:]
             c.sure = False
@@ -158,7 +160,7 @@ def layer(c: Cursor) -> None:
             c.skip()
             return
         arguments(c)
-    elif c.kind() in _VALUES and c.on_same_line() and c.kinds(2) != ("INT", "COLON"):
+    elif c.kind() in _VALUES and c.on_same_line() and c.kinds(2) not in _LABELLED:
         without_parentheses(c, str(name))
     elif c.kind() == "DOT":
         c.error(
@@ -239,7 +241,7 @@ def arms(c: Cursor, name: Token) -> None:
     c.take()
     while c.kind() != "RBRACE":
         match c.kinds(2):
-            case ("NAME" | "INT", "COLON"):
+            case ("NAME" | "INT" | "STRING", "COLON"):
                 c.take()
                 c.take()
                 if c.kind() != "LBRACE":
@@ -275,7 +277,7 @@ def arms(c: Cursor, name: Token) -> None:
 def arms_stand_here(c: Cursor, *, ahead: int = 0) -> bool:
     """Whether the braces that open here hold arms rather than layers."""
     match tuple(c.kind(ahead + n) for n in range(4)):
-        case ("LBRACE", "LBRACE" | "RBRACE", _, _) | ("LBRACE", "NAME" | "INT", "COLON", "LBRACE"):
+        case ("LBRACE", "LBRACE" | "RBRACE", _, _) | ("LBRACE", "NAME" | "INT" | "STRING", "COLON", "LBRACE"):
             return True
         case ("LBRACE", "NAME", "LBRACE", "LBRACE" | "RBRACE"):
             return False
@@ -285,7 +287,7 @@ def arms_stand_here(c: Cursor, *, ahead: int = 0) -> bool:
 
 
 def skip_to_arm(c: Cursor) -> None:
-    while c.kind() not in {"LBRACE", "RBRACE"} and c.kinds(2) not in {("NAME", "COLON"), ("INT", "COLON")}:
+    while c.kind() not in {"LBRACE", "RBRACE"} and c.kinds(2) not in _LABELLED:
         c.skip()
 
 

@@ -7,6 +7,7 @@ and the token that was meant.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib import resources
@@ -22,6 +23,8 @@ KEYWORDS = frozenset(
     ("use", "block", "network", "input", "output", "repeat", "if", "else", "and", "or", "not", "true", "false")
 )
 KEYWORD_TYPES = frozenset(word.upper() for word in KEYWORDS)
+QUOTED_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]*"
+"""What a label in quotes is made of; a reference reads the same without quotes."""
 DEFINITIONS = frozenset({"USE", "BLOCK", "NETWORK"})
 
 
@@ -102,6 +105,12 @@ def shown(token: Token | str) -> str:
 def as_written(source: Source, token: Token) -> str:
     """A token in a message as it stands in the text, even where another was taken for it."""
     return shown(span_of(source, token).text or token)
+
+
+def written_label(name: str) -> str:
+    """A label as a text has it: in quotes where it is a keyword or holds a hyphen."""
+    plain = name not in KEYWORDS and re.fullmatch(r"[0-9]+|[A-Za-z_][A-Za-z0-9_]*", name)
+    return name if plain else f'"{name}"'
 
 
 def _mended(token: Token, span: Span) -> tuple[Diagnostic | None, Token | None]:

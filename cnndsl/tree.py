@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cnndsl import syntax as ast
 from cnndsl.ops.fields import show_value
+from cnndsl.tokens import written_label
 
 _INDENT = "  "
 
@@ -59,10 +60,10 @@ def _item(item: ast.Item) -> Iterator[str]:
         case ast.Layer(label, name, _, arguments, arms):
             yield f"layer {_label(label)}{name}{_arguments(arguments)}{_line(item)}"
             for arm in arms or ():
-                yield f"{_INDENT}arm{f' {arm.label.name}' if arm.label is not None else ''}{_line(arm)}"
+                yield f"{_INDENT}arm{f' {written_label(arm.label.name)}' if arm.label is not None else ''}{_line(arm)}"
                 yield from _deeper(arm.body, 2)
         case ast.Group(label, body):
-            yield f"group {label.name}{_line(item)}"
+            yield f"group {written_label(label.name)}{_line(item)}"
             yield from _deeper(body)
         case ast.Goto(target):
             yield f"goto @{target.path}{_line(item)}"
@@ -90,7 +91,7 @@ def _deeper(body: ast.Body, levels: int = 1) -> Iterator[str]:
 
 
 def _label(label: ast.Label | None) -> str:
-    return f"{label.name}: " if label is not None else ""
+    return f"{written_label(label.name)}: " if label is not None else ""
 
 
 def _shape(shape: ast.Shape) -> str:

@@ -82,6 +82,27 @@ def test_automatic_names_go_round_labels() -> None:
     ]
 
 
+def test_quoted_labels_are_keywords_and_names_with_hyphens() -> None:
+    body = [
+        '"block": relu',
+        '"a-b": { "c-": relu }',
+        'repeat 2 { "stage-": { "if": tanh } }',
+        '"r-": repeat 2 { tanh }',
+        'add { { } "d-1": { relu } }',
+        "add(@block, @a-b.c-, @stage-0, @stage-.if, @r-.0)->relu",
+        "@stage- -> relu",
+    ]
+    graph = graph_of(net(*body))
+    assert names(graph) == [
+        "x", "block", "a-b.c-", "stage-0.if", "stage-1.if", "r-.0", "r-.1", "d-1.relu1", "add1", "add2",
+        "relu1", "relu2",
+    ]
+    assert reads(graph, "add2") == ("add1", "block", "a-b.c-", "stage-0.if", "stage-1.if", "r-.0")
+    assert reads(graph, "relu1") == ("add2",)
+    assert reads(graph, "relu2") == ("stage-1.if",)
+    assert codes(net('"a-1": relu', 'repeat 2 { "a-": relu }')) == ["E0211"]
+
+
 def test_references() -> None:
     block = "block b { inner: relu }\n"
     graph = graph_of(

@@ -36,6 +36,7 @@ network Net(classes = 10) {
     stem: { stage(2) }
     if classes > 5 and not false { tanh } else if true { relu } else { gelu }
     0: repeat 2 { add { { } skip: { relu -> relu } } [_x_x16] }
+    "if": relu
     @stem
     output aux { dense(-1) }
     concat(@stem.one, @image)
@@ -64,6 +65,7 @@ def test_spans_are_the_text() -> None:
         "stem: { stage(2) }",
         "if classes > 5 and not false { tanh } else if true { relu } else { gelu }",
         "0: repeat 2 { add { { } skip: { relu -> relu } } [_x_x16] }",
+        "relu",
         "@stem",
         "output aux { dense(-1) }",
         "concat(@stem.one, @image)",

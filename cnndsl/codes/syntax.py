@@ -10,7 +10,7 @@ SYNTAX = (
         title="a character that the language does not have",
         explanation="""The text holds a character that is no part of the language. Names of layers, labels and
             parameters are made of the letters a to z and A to Z, digits and `_`; other letters may stand in
-            comments and in strings.
+            comments and in strings. A label in double quotes may hold hyphens too, or be a keyword: "block-1".
 
             A reference is `@` directly followed by the label, without a space.""",
         wrong=network("conv(16, 3x3) $ relu"),
@@ -108,8 +108,9 @@ SYNTAX = (
         code="E0112",
         title="a keyword used as a name",
         explanation="""The keywords (`use`, `block`, `network`, `input`, `output`, `repeat`, `if`, `else`, `and`,
-            `or`, `not`, `true`, `false`) cannot name labels, parameters, blocks or networks. The tensor that
-            flows into a layer is called `in`, as in `in.channels`.""",
+            `or`, `not`, `true`, `false`) cannot name labels, parameters, blocks or networks; a label may be one
+            in double quotes, `"block": relu`. The tensor that flows into a layer is called `in`, as in
+            `in.channels`.""",
         wrong="block repeat(n) { conv(n, 3x3) }\n",
         right="block repeated(n) { conv(n, 3x3) }\n",
     ),

@@ -77,8 +77,9 @@ class Scope:
         return f"{base}{number}"
 
     def indexed(self, label: str) -> str:
-        """A label with the indices of the repeats around it."""
-        return ".".join([label, *map(str, self.passes)])
+        """A label with the indices of the repeats around it: `fc.0`, and `block-0` for `"block-"`."""
+        indices = ".".join(map(str, self.passes))
+        return f"{label}{'' if label.endswith('-') else '.'}{indices}" if indices else label
 
     def visible(self) -> list[str]:
         """Every label that can be referred to from here."""
