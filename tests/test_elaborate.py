@@ -85,22 +85,35 @@ def test_automatic_names_go_round_labels() -> None:
 def test_quoted_labels_are_keywords_and_names_with_hyphens() -> None:
     body = [
         '"block": relu',
-        '"a-b": { "c-": relu }',
-        'repeat 2 { "stage-": { "if": tanh } }',
-        '"r-": repeat 2 { tanh }',
+        '"a-b": { tanh }',
         'add { { } "d-1": { relu } }',
-        "add(@block, @a-b.c-, @stage-0, @stage-.if, @r-.0)->relu",
-        "@stage- -> relu",
+        "add(@block, @a-b)->relu",
+        "@d-1 -> relu",
+    ]
+    graph = graph_of(net(*body))
+    assert names(graph) == ["x", "block", "a-b.tanh1", "d-1.relu1", "add1", "add2", "relu1", "relu2"]
+    assert [reads(graph, n) for n in ("add2", "relu1", "relu2")] == [
+        ("add1", "block", "a-b.tanh1"), ("add2",), ("d-1.relu1",),
+    ]
+
+
+def test_labels_that_end_in_a_hyphen_are_counted() -> None:
+    body = [
+        '"b-": relu',
+        'repeat 2 { "b-": { tanh } }',
+        '"b-5": relu',
+        'repeat 3 { "b-": relu }',
+        'g: { "b-": relu }',
+        '"r-": repeat 2 { tanh }',
+        "add(@b-0, @b-1, @b-1.tanh1, @b-, @r-, @r-0.0)",
+        "@b- -> relu",
     ]
     graph = graph_of(net(*body))
     assert names(graph) == [
-        "x", "block", "a-b.c-", "stage-0.if", "stage-1.if", "r-.0", "r-.1", "d-1.relu1", "add1", "add2",
-        "relu1", "relu2",
+        "x", "b-0", "b-1.tanh1", "b-2.tanh1", "b-5", "b-3", "b-4", "b-6", "g.b-0", "r-0.0", "r-0.1", "add1", "relu1",
     ]
-    assert reads(graph, "add2") == ("add1", "block", "a-b.c-", "stage-0.if", "stage-1.if", "r-.0")
-    assert reads(graph, "relu1") == ("add2",)
-    assert reads(graph, "relu2") == ("stage-1.if",)
-    assert codes(net('"a-1": relu', 'repeat 2 { "a-": relu }')) == ["E0211"]
+    assert reads(graph, "add1") == ("r-0.1", "b-0", "b-1.tanh1", "b-1.tanh1", "b-6", "r-0.1", "r-0.0")
+    assert reads(graph, "relu1") == ("b-6",)
 
 
 def test_references() -> None:

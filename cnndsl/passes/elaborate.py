@@ -195,11 +195,11 @@ class _Expander:
         self, label: ast.Label, body: ast.Body, current: Value, scope: Scope, parameters: Parameters
     ) -> Value:
         """A body under a path of its own."""
-        inside = Scope(self._name(label, "", scope) + ".", scope, planned_labels(body))
+        name = self._name(label, "", scope)
+        inside = Scope(name + ".", scope, planned_labels(body))
         end = self._body(body, current, inside, parameters)
         assert end is not None
-        for name in {label.name, scope.indexed(label.name)}:
-            scope.entries[name] = Entry(end, label.span, inside)
+        scope.enter(label, name, Entry(end, label.span, inside))
         return end
 
     def _repeat(self, item: ast.Repeat, current: Value, scope: Scope, evaluator: Evaluator) -> Value:
@@ -239,7 +239,8 @@ class _Expander:
         parameters: Parameters,
     ) -> Value:
         """``label: repeat n``: pass i lives under ``label.i``; a lone unlabelled layer is called so."""
-        outer = Scope(self._name(label, "", scope) + ".", scope, {})
+        name = self._name(label, "", scope)
+        outer = Scope(name + ".", scope, {})
         layers = [i for i in item.body.items if not isinstance(i, ast.Shape)]
         alone = len(layers) == 1 and isinstance(layers[0], ast.Layer) and layers[0].label is None
         for number in range(count):
@@ -257,7 +258,7 @@ class _Expander:
                 current = Value(None, None, item.span)
                 break
         # After a mistake nothing is known to be inside, rather than a part.
-        scope.entries[label.name] = Entry(current, label.span, outer if current.type is not None else None)
+        scope.enter(label, name, Entry(current, label.span, outer if current.type is not None else None))
         return current
 
     def _if(self, item: ast.If, current: Value, scope: Scope, evaluator: Evaluator) -> Value:
@@ -313,10 +314,11 @@ class _Expander:
         known = item.name in self.ops or item.name in self.program.blocks
         base = item.name if known else self.names.guess(item.name) or item.name
         if item.label is not None:
-            scope.taken.setdefault(scope.indexed(item.label.name), item.label.span)
-            scope.enter(item.label, "", Entry(value, item.name_span))
+            short = scope.indexed(item.label.name)
+            scope.taken.setdefault(short, item.label.span)
+            scope.enter(item.label, scope.prefix + short, Entry(value, item.name_span))
         else:
-            scope.enter(item.label, self._name(None, base, scope), Entry(value, item.name_span))
+            scope.enter(None, self._name(None, base, scope), Entry(value, item.name_span))
         scope.forget(item)
         return value
 

@@ -77,9 +77,14 @@ class Scope:
         return f"{base}{number}"
 
     def indexed(self, label: str) -> str:
-        """A label with the indices of the repeats around it: `fc.0`, and `block-0` for `"block-"`."""
-        indices = ".".join(map(str, self.passes))
-        return f"{label}{'' if label.endswith('-') else '.'}{indices}" if indices else label
+        """A label with the indices of the repeats around it; one that ends in a hyphen with the next free number."""
+        if not label.endswith("-"):
+            return ".".join([label, *map(str, self.passes)])
+        number = self.counts.get(label, 0)
+        while f"{label}{number}" in self.planned or f"{label}{number}" in self.taken:
+            number += 1
+        self.counts[label] = number + 1
+        return f"{label}{number}"
 
     def visible(self) -> list[str]:
         """Every label that can be referred to from here."""
@@ -103,11 +108,10 @@ class Scope:
         return None
 
     def enter(self, label: ast.Label | None, name: str, entry: Entry) -> None:
-        """Make a layer known by its label, or by its automatic name: that is what `summary` prints."""
-        if label is None:
-            self.entries[name.removeprefix(self.prefix)] = entry
-        else:
-            self.entries[label.name] = self.entries[self.indexed(label.name)] = entry
+        """Make a layer known by its name, which is what `summary` prints, and by its label, if it has one."""
+        self.entries[name.removeprefix(self.prefix)] = entry
+        if label is not None:
+            self.entries[label.name] = entry
 
     def forget(self, item: ast.Item) -> None:
         """Enter the labels of what cannot be expanded, so that references to them are no mistakes."""
