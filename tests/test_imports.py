@@ -41,7 +41,8 @@ ROOMS: dict[str, str] = {
     "report": "__init__ codegen compiler draw errors figures ir linemap ops passes summary targets tiles",
     "eject": "codegen errors ir linemap ops passes",
     "portable": "",
-    "runtime": "codegen eject errors figures frontend ir linemap ops passes portable targets text tiles writing",
+    "weights": "errors figures writing",
+    "runtime": "codegen eject errors figures frontend ir linemap ops passes portable targets text tiles weights",
     "standalone": "__init__ codegen compiler errors ir ops passes portable runtime targets tiles",
     "exchange": "errors figures frontend ir ops passes runtime text writing",
     "cli": "codegen codes compare compiler draw eject errors exchange figures frontend ir linemap passes report runtime "
@@ -58,7 +59,8 @@ OUTSIDE: dict[str, str] = {
     "eject/source.py eject/trace.py eject/harness.py": "torch",
     "portable": "torch PIL",
     "standalone/build.py": "torch",
-    "runtime": "torch numpy safetensors",
+    "runtime": "torch numpy",
+    "weights": "torch numpy safetensors",
 }
 """What a room, or some of its files, imports from other packages as it is loaded."""
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from cnndsl.ir import Graph, Node
 from cnndsl.ops.base import Weight
-from cnndsl.runtime.shapes import Role, TensorSpec
+from cnndsl.weights.shapes import Role, TensorSpec
 
 
 def weights_of(graph: Graph) -> dict[str, tuple[Node, Weight]]:
@@ -40,6 +40,24 @@ class Path(nn.Module):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,  # noqa: FBT001 - torch's own signature
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        # torch's batch norms count the batches of their training, which nothing here has a use for.
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        counter = f"{prefix}num_batches_tracked"
+        if "running_mean" in self._buffers and counter in unexpected_keys:
+            unexpected_keys.remove(counter)
 
 
 def register(

@@ -12,7 +12,7 @@ import torch
 from cnndsl.errors import problem
 from cnndsl.portable.runtime import pictures
 from cnndsl.portable.runtime.mistakes import Unfit, Unreadable
-from cnndsl.runtime import files
+from cnndsl.weights import files
 
 _PICTURE = files.Kind("E0411", "picture")
 

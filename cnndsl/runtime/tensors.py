@@ -9,8 +9,8 @@ import torch
 
 from cnndsl.errors import problem
 from cnndsl.figures import counted
-from cnndsl.runtime import files
-from cnndsl.runtime.shapes import brackets
+from cnndsl.weights import files
+from cnndsl.weights.shapes import brackets
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 """Endings of the files that `load_tensor` reads; any other input is taken for a picture."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from cnndsl.errors import problem
-from cnndsl.runtime import files
-from cnndsl.runtime.matching import match
-from cnndsl.runtime.shapes import Role, TensorSpec
+from cnndsl.weights import files
+from cnndsl.weights.matching import match
+from cnndsl.weights.shapes import Role, TensorSpec
 
 __all__ = ["Role", "TensorSpec", "initial_tensors", "match", "read_tensors", "save_tensors"]
 

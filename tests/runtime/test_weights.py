@@ -15,7 +15,7 @@ from mistakes import mistake
 from specs import bias, conv, dense
 
 from cnndsl.errors import CnnError
-from cnndsl.runtime import files
+from cnndsl.weights import files
 from cnndsl.runtime.weights import TensorSpec, initial_tensors, match, read_tensors, save_tensors
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".npz")

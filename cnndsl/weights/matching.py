@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cnndsl.errors import CnnError, Diagnostic, diagnostic, did_you_mean
 from cnndsl.figures import counted
-from cnndsl.runtime.shapes import Shape, TensorSpec, brackets, fits, folded, misfit
+from cnndsl.weights.shapes import Shape, TensorSpec, brackets, fits, folded, misfit
 
 if TYPE_CHECKING:
     import torch
