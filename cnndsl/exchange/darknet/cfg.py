@@ -210,7 +210,7 @@ class _Reader:
                 # Darknet's crop layer computes 2 x - 1.
                 spec = InputSpec(mean=(0.5,) * channels, std=(0.5,) * channels)
             self.made.append("")
-        self.builder.note("Darknet gives pictures as RGB in 0..1; how they are resized and cropped, the program chooses")
+        self.builder.note("Darknet gives pictures as RGB in 0..1; their resizing is up to the program")
         self.value = self.builder.input("image", TensorType((height, width, channels)), spec=spec)
         if self.made:
             self.made[0] = self.value
