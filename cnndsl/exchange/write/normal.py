@@ -1,0 +1,95 @@
+"""The graph that a text is written for: a model's, without what no text would hold."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from heapq import heapify, heappop, heappush
+
+from cnndsl.ir import Graph, Node, verify
+from cnndsl.ops.base import Op
+from cnndsl.ops.joins import Concat
+from cnndsl.ops.reshape import Identity
+
+
+def normalised(graph: Graph) -> Graph:
+    """The same network as people write it.
+
+    What no output needs is left out; a join of one tensor becomes the identity; numbers that were stored in fp32
+    become the shortest decimals that are stored so; a concat that begins with all that another one joins reads that
+    other one, as each layer of DenseNet does. Side branches stand directly behind what they leave.
+    """
+    nodes = [_shorter(_single(node)) for node in graph.nodes if node.op is None or node.name in graph.needed]
+    nodes = list(_nested_concats(nodes))
+    kept = replace(graph, nodes=tuple(nodes), settings=())
+    kept = replace(kept, nodes=tuple(n for n in kept.nodes if n.op is None or n.name in kept.needed))
+    return verify(replace(kept, nodes=tuple(_sides_first(kept))))
+
+
+def _single(node: Node) -> Node:
+    if node.op is not None and node.op.joins and len(node.inputs) == 1:
+        return replace(node, op=Identity())
+    return node
+
+
+def _shorter(node: Node) -> Node:
+    """The node with 9.999999747378752e-06, which is 1e-5 in fp32, as 1e-5."""
+    if node.op is None:
+        return node
+    changed = {}
+    for f in fields(node.op):
+        value = getattr(node.op, f.name)
+        if isinstance(value, float) and _in_fp32(value) == value:
+            short = next(v for v in (float(f"{value:.{digits}g}") for digits in range(1, 18)) if _in_fp32(v) == value)
+            if short != value:
+                changed[f.name] = short
+    return replace(node, op=replace(node.op, **changed)) if changed else node
+
+
+def _in_fp32(value: float) -> float | None:
+    try:
+        (single,) = struct.unpack("f", struct.pack("f", value))
+    except OverflowError:
+        return None
+    return float(single)
+
+
+def _nested_concats(nodes: list[Node]) -> Iterator[Node]:
+    """The nodes with concat(a, b, c) as concat(d, c) where d is concat(a, b)."""
+    known: dict[tuple[str, ...], str] = {}
+    for node in nodes:
+        if not isinstance(node.op, Concat):
+            yield node
+            continue
+        whole = known.setdefault(node.inputs, node.name)
+        start = node.inputs[:-1]
+        if whole == node.name and start in known:
+            yield replace(node, inputs=(known[start], node.inputs[-1]))
+        else:
+            yield node
+
+
+def _sides_first(graph: Graph) -> Iterator[Node]:
+    """The nodes in computing order, those that lead to side outputs alone as early as they can stand."""
+    spine = {graph.outputs[0][1]}
+    for node in reversed(graph.nodes):
+        if node.name in spine:
+            spine.update(node.inputs)
+    waiting = {node.name: len(set(node.inputs)) for node in graph.nodes}
+    # The inputs first, in their order, which is that of a call.
+    ready = [(False, graph.position[node.name]) for node in graph.inputs]
+    heapify(ready)
+    while ready:
+        _, position = heappop(ready)
+        node = graph.nodes[position]
+        yield node
+        for user in dict.fromkeys(user.name for user in graph.users[node.name]):
+            waiting[user] -= 1
+            if not waiting[user]:
+                heappush(ready, (user in spine, graph.position[user]))
+
+
+def commutes(op: Op, inputs: int) -> bool:
+    """Whether the order of a join's inputs does not matter to the last bit: a sum or product of two."""
+    return op.joins and not isinstance(op, Concat) and inputs == 2
