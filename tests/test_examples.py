@@ -1,42 +1,21 @@
-"""The example networks against what is published of them: shapes, parameters, costs and weight keys."""
+"""The example networks against what is published of them: shapes, parameters, costs and weight keys.
 
-from collections.abc import Iterator
-from pathlib import Path
+Those with branches, and those of torchvision's but AlexNet, are in test_branched.py.
+"""
 
 import pytest
+from branched import BRANCHED
+from example_graphs import EXAMPLES, graph_of, keys_of, macs, parameters, weights_of
 
 from cnndsl.errors import CnnError
 from cnndsl.files import choose_network, load_path, load_text
-from cnndsl.ir import Graph, InputSpec, Node, TensorType
-from cnndsl.ops.base import Weight
+from cnndsl.ir import Graph, InputSpec, TensorType
 from cnndsl.passes.elaborate import elaborate
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-BLOCKS = {"vgg.cnn"}
+BLOCKS = {"regnet.cnn", "resnet.cnn", "squeezenet.cnn", "vgg.cnn"}
 """Files that hold blocks for others and no network."""
 
 Dims = tuple[int, ...]
-
-
-def graph_of(name: str, **settings: object) -> Graph:
-    """The graph of examples/<name>.cnn."""
-    program = load_path(EXAMPLES / f"{name}.cnn")
-    return elaborate(program, choose_network(program, None), settings)
-
-
-def weights_of(graph: Graph) -> Iterator[tuple[Node, Weight]]:
-    for node in graph.nodes:
-        if node.op is not None:
-            for weight in node.op.weights(*graph.types_of(node)):
-                yield node, weight
-
-
-def parameters(graph: Graph, *, biases: bool = True) -> int:
-    return sum(w.size for _, w in weights_of(graph) if w.learned and (biases or w.name != "bias"))
-
-
-def macs(graph: Graph) -> int:
-    return sum(node.op.macs(graph.types_of(node), node.type) for node in graph.nodes if node.op is not None)
 
 
 # Parameters, and millions of multiply-accumulates in convolutions and dense layers. LeCun's paper counts
@@ -56,7 +35,7 @@ PUBLISHED = {
 
 def test_every_example_is_in_the_table() -> None:
     found = {path.name for path in EXAMPLES.glob("*.cnn")}
-    assert found == {f"{name}.cnn" for name in PUBLISHED} | BLOCKS
+    assert found == {f"{name}.cnn" for name in (*PUBLISHED, *BRANCHED)} | BLOCKS
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -250,8 +229,7 @@ TORCHVISION_ALEXNET = {
 
 
 def test_keys_of_torchvision() -> None:
-    found = [(f"{node.name}.{w.name}", w.shape) for node, w in weights_of(graph_of("alexnet_torchvision"))]
-    assert found == list(TORCHVISION_ALEXNET.items())
+    assert list(keys_of(graph_of("alexnet_torchvision")).items()) == list(TORCHVISION_ALEXNET.items())
 
 
 IMAGENET = InputSpec(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -302,4 +280,4 @@ def test_mutations_are_seen(name: str, old: str, new: str, monkeypatch: pytest.M
 
 
 def facts(graph: Graph) -> tuple[int, int, list[str]]:
-    return parameters(graph), macs(graph), [f"{n.name}.{w.name}" for n, w in weights_of(graph)]
+    return parameters(graph), macs(graph), list(keys_of(graph))

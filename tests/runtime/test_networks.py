@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from branched import BRANCHED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Example, networks, random_inputs, random_weights
@@ -209,7 +210,7 @@ def smaller(name: str, folder: Path) -> Path:
 
 def test_every_example_is_there() -> None:
     whole = {file.stem for file in EXAMPLES.glob("*.cnn") if "network " in file.read_text()}
-    assert whole == set(SIDES)
+    assert whole == set(SIDES) | set(BRANCHED)  # those are in test_branched_numbers.py
 
 
 @pytest.mark.parametrize(("device", "dtype"), PLACES)
