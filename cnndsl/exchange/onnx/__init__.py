@@ -1,1 +1,19 @@
 """ONNX models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cnndsl.exchange.model import Model
+
+
+def read_onnx(
+    path: str | Path, *, name: str = "", input_shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> Model:
+    """The network in an ONNX file, with its weights. See `cnndsl.exchange.onnx.read.read_onnx`."""
+    from cnndsl.exchange.onnx.read import read_onnx as read
+
+    return read(path, name=name, input_shapes=input_shapes)

@@ -1,0 +1,45 @@
+"""What a layer is called: by the names of its weights where those are paths, else by its node's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_LAST = re.compile(
+    r"[._/](?:weight|bias|w|b|kernel|scale|gamma|beta|mean|var|running_mean|running_var|s|rm|riv)(?:_\d+)?(?:__SHAPE)?$",
+    re.IGNORECASE,
+)
+"""The end of a weight's name that says which of a layer's weights it is: torch's, Caffe2's (w_0, riv_0), Keras's."""
+
+_DEVICE = re.compile(r"^[gc]pu_\d+/")
+
+
+def from_weights(names: Sequence[str]) -> str:
+    """The layer that weights belong to, by their names (``layer1.0.conv1.weight``); empty where they do not say."""
+    stems = {_LAST.sub("", name) for name in names if _LAST.search(name)}
+    if len(stems) != 1:
+        return ""
+    return _telling(_DEVICE.sub("", stems.pop()), "")
+
+
+def from_node(name: str, op: str) -> str:
+    """The layer that a node is, by its name; empty where that only counts.
+
+    torch's exporter writes the modules around a node with their own paths, ``/layer1/layer1.0/conv1/Conv``: that is
+    ``layer1.0.conv1``.
+    """
+    parts = [part for part in name.split("/") if part]
+    if name.startswith("/") and re.fullmatch(rf"{re.escape(op)}(?:_\d+)?", parts[-1] if parts else ""):
+        path: list[str] = []
+        for part in parts[:-1]:
+            if path and part.startswith(f"{path[-1]}."):
+                path.pop()
+            path.append(part)
+        return ".".join(path)
+    return _telling(_DEVICE.sub("", name), op)
+
+
+def _telling(name: str, op: str) -> str:
+    """`name`, or nothing where it only counts: n12, 517, Conv_3 of an operator Conv, onnx::Conv_193, node_conv2d_4."""
+    counts = rf"(?:[A-Za-z]?|{re.escape(op)})_?\d*"
+    return "" if re.fullmatch(counts, name) or name.startswith(("onnx::", "node_", "val_")) else name
