@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
     import torch
 
+    from cnndsl.exchange.imported import Imported
     from cnndsl.runtime.executor import Network
 
 __version__ = "0.1.0"
-__all__ = ["CnnError", "Diagnostic", "compile"]
+__all__ = ["CnnError", "Diagnostic", "compile", "from_torch"]
 
 
 def compile(  # noqa: A001 - the public name, as in torch.compile
@@ -28,6 +29,7 @@ def compile(  # noqa: A001 - the public name, as in torch.compile
     dtype: torch.dtype | str | None = None,
     weights: str | os.PathLike[str] | Mapping[str, torch.Tensor] | None = None,
     match: Literal["name", "order"] = "name",
+    extra: Literal["error", "ignore"] = "error",
     seed: int = 0,
     kernels: Mapping[str, str | os.PathLike[str]] | None = None,
 ) -> Network:
@@ -38,8 +40,10 @@ def compile(  # noqa: A001 - the public name, as in torch.compile
     set      values of the network's parameters: ``{"classes": 10}``
     device   "cuda", "cuda:1" or "cpu" (Triton's interpreter); by default the GPU when there is one
     dtype    torch.float32 (the default: IEEE fp32), torch.float16, torch.bfloat16 or "tf32"
-    weights  a ``.safetensors``, ``.pt``, ``.pth`` or ``.npz`` file or a state dict; by default drawn from `seed`
+    weights  a ``.safetensors``, ``.pt``, ``.pth``, ``.npz``, ``.caffemodel``, ``.onnx`` or Darknet ``.weights`` file, or
+             a state dict; by default drawn from `seed`
     match    "name", or "order" to pair tensors by order and shape where names differ
+    extra    "error", or "ignore" to leave out weights of layers that the network has not
     kernels  files of edited kernels by layer, as `cnndsl eject` writes them: ``{"conv2": "my_conv.py"}``. Each is
              run, in a process of its own, and compared with torch before the network uses it
 
@@ -56,6 +60,27 @@ def compile(  # noqa: A001 - the public name, as in torch.compile
         dtype="fp32" if dtype is None else dtype,
         weights=weights,
         match=match,
+        extra=extra,
         seed=seed,
         kernels=kernels,
     )
+
+
+def from_torch(
+    module: torch.nn.Module, example_input: torch.Tensor | tuple[torch.Tensor, ...], *, name: str | None = None
+) -> Imported:
+    """Take a torch module as a ``.cnn`` text and its weights.
+
+    module         a module in evaluation mode, built of the language's layers; `torch.export` must be able to follow it
+    example_input  a tensor [n, C, H, W] or [n, features], or a tuple of them. Their shapes count, their values do not
+    name           the network's name; by default the module's class
+
+    The result has `text`, `weights` (by the text's keys, which are the module's own where its names allow it) and
+    `notes`; `compile()` makes it a network that runs, `save("net.cnn")` writes it with ``net.safetensors`` beside it.
+
+    Raises CnnError: E0831 where the module cannot be exported, E0832 naming every operator that is no layer of the
+    language.
+    """
+    from cnndsl.exchange import torch as exchange
+
+    return exchange.from_torch(module, example_input, name=name)

@@ -59,6 +59,10 @@ class Builder:
         """The operation of a node that was added; None for an input."""
         return self._nodes[name].op
 
+    def inputs(self, name: str) -> tuple[str, ...]:
+        """What a node that was added reads."""
+        return self._nodes[name].inputs
+
     def add(
         self,
         op: Op,

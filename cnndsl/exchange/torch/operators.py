@@ -1,0 +1,78 @@
+"""The operators of torch that are read: ATen's, one function for each.
+
+As `torch.export` leaves them (``conv2d``, ``batch_norm``) and as torch.compile's graphs hold them (``convolution``,
+``_native_batch_norm_legit_no_training``, ``addmm``). A function receives a `Call`, whose arguments are named as in the
+operator's schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cnndsl.exchange.torch import arithmetic, layers, shapes
+from cnndsl.exchange.torch.call import Call
+from cnndsl.exchange.torch.values import Value
+from cnndsl.ops import activations as act
+
+OPERATORS: dict[str, Callable[[Call], Value]] = {
+    "conv2d": layers.convolution,
+    "convolution": layers.convolution,
+    "linear": layers.linear,
+    "addmm": layers.addmm,
+    "mm": layers.matrix_product,
+    "matmul": layers.matrix_product,
+    "batch_norm": layers.batch_norm,
+    "_native_batch_norm_legit_no_training": layers.native_batch_norm,
+    "max_pool2d": layers.max_pool,
+    "max_pool2d_with_indices": layers.max_pool_with_indices,
+    "avg_pool2d": layers.avg_pool,
+    "adaptive_avg_pool2d": layers.adaptive_avg_pool,
+    "_adaptive_avg_pool2d": layers.adaptive_avg_pool,
+    "adaptive_max_pool2d": layers.adaptive_max_pool,
+    "mean": layers.mean,
+    "amax": layers.largest,
+    "add": arithmetic.add,
+    "sub": arithmetic.subtract,
+    "mul": arithmetic.multiply,
+    "div": arithmetic.divide,
+    "pow": arithmetic.power,
+    "cat": arithmetic.concat,
+    "concat": arithmetic.concat,
+    "view": shapes.reshape,
+    "reshape": shapes.reshape,
+    "_unsafe_view": shapes.reshape,
+    "flatten": shapes.reshape,
+    "unsqueeze": shapes.unsqueeze,
+    "squeeze": shapes.squeeze,
+    "avg_pool3d": shapes.avg_pool_3d,
+    "pad": shapes.pad,
+    "constant_pad_nd": shapes.pad,
+    "transpose": shapes.transpose,
+    "permute": shapes.permute,
+    "t": shapes.matrix_transpose,
+    "channel_shuffle": shapes.channel_shuffle,
+    "native_channel_shuffle": shapes.channel_shuffle,
+    "contiguous": shapes.nothing,
+    "clone": shapes.nothing,
+    "alias": shapes.nothing,
+    "detach": shapes.nothing,
+    "lift_fresh_copy": shapes.nothing,
+    "dropout": layers.dropout,
+    "feature_dropout": layers.dropout,
+    "relu": layers.plain(act.Relu()),
+    "relu6": layers.plain(act.Relu6()),
+    "sigmoid": layers.plain(act.Sigmoid()),
+    "tanh": layers.plain(act.Tanh()),
+    "silu": layers.plain(act.Silu()),
+    "hardswish": layers.plain(act.HardSwish()),
+    "hardsigmoid": layers.plain(act.HardSigmoid()),
+    "hardtanh": layers.hardtanh,
+    "clamp": layers.clamp,
+    "clamp_min": layers.clamp,
+    "gelu": layers.gelu,
+    "elu": layers.elu,
+    "leaky_relu": layers.leaky_relu,
+    "softmax": layers.softmax,
+    "_softmax": layers.softmax,
+}
+"""The operators that are layers, or steps towards one, by their names without overloads and trailing underscores."""
