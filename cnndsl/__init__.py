@@ -40,8 +40,8 @@ def compile(  # noqa: A001 - the public name, as in torch.compile
     set      values of the network's parameters: ``{"classes": 10}``
     device   "cuda", "cuda:1" or "cpu" (Triton's interpreter); by default the GPU when there is one
     dtype    torch.float32 (the default: IEEE fp32), torch.float16, torch.bfloat16 or "tf32"
-    weights  a ``.safetensors``, ``.pt``, ``.pth``, ``.npz``, ``.caffemodel``, ``.onnx`` or Darknet ``.weights`` file, or
-             a state dict; by default drawn from `seed`
+    weights  a ``.safetensors``, ``.pt``, ``.pth``, ``.npz``, ``.caffemodel``, ``.onnx`` or Darknet ``.weights`` file,
+             or a state dict; by default drawn from `seed`
     match    "name", or "order" to pair tensors by order and shape where names differ
     extra    "error", or "ignore" to leave out weights of layers that the network has not
     kernels  files of edited kernels by layer, as `cnndsl eject` writes them: ``{"conv2": "my_conv.py"}``. Each is

@@ -18,6 +18,7 @@ Examples:
   cnndsl report net.cnn -o net.html          all of it on one page, from the .cnn text to machine code
   cnndsl draw net.cnn -o net.svg             a picture of the network
   cnndsl diff a.cnn b.cnn                   where two networks would compute different numbers
+  cnndsl weights check net.cnn net.pth       what of a file of weights goes where, and what does not fit
   cnndsl build net.cnn -o net --target sm_90 a folder that runs it without cnndsl
   cnndsl eject net.cnn conv2 -o my_conv.py   one kernel, to edit and to put back with run --kernel
   cnndsl explain E0304                       what an error code means
@@ -30,7 +31,9 @@ line is wrong.
 
 @click.group(
     cls=Group,
-    modules=("check", "summary", "run", "inspect", "report", "draw", "diff", "build", "eject", "cache", "explain"),
+    modules=(
+        "check", "summary", "run", "inspect", "report", "draw", "diff", "weights", "build", "eject", "cache", "explain",
+    ),
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -61,6 +61,7 @@ def command(
     names: tuple[str, ...],
     weights: str | None,
     match: Literal["name", "order"],
+    allow_extra: bool,
     dtype: DType,
     batch: int,
     seed: int,
@@ -78,11 +79,13 @@ def command(
             wanted = (this_machines(),)
         options = job.Options(
             folder=Path(folder), targets=wanted, dtype=dtype, batch=batch, weights=weights, match=match, seed=seed,
-            force=force,
+            force=force, allow_extra=allow_extra,
         )
         result = job.build(graph, options, progress)
     if result.drawn:
         terminal.say(f"no --weights are given: {counted(result.drawn, 'tensor')} drawn from seed {seed}")
+    for note in result.notes:
+        terminal.say(f"{weights}: {note}")
     if not names and len(result.targets) == 1:
         terminal.say("no --target is given and no GPU is here: kernels are for Triton's interpreter alone")
     if as_json:

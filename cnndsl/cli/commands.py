@@ -33,11 +33,15 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """The commands of `modules`, each imported when it is used: starting must not cost what is not needed."""
+    """The commands of `modules`, each imported when it is used: starting must not cost what is not needed.
 
-    def __init__(self, *args: Any, modules: tuple[str, ...], **kwargs: Any) -> None:
+    `within` is the command whose own commands they are; its name begins those of their modules.
+    """
+
+    def __init__(self, *args: Any, modules: tuple[str, ...], within: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.modules = modules
+        self.within = within
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         """The commands' names in the order of the manual."""
@@ -49,7 +53,8 @@ class Group(click.Group):
         """The command, which its module holds as `command`."""
         if cmd_name not in self.modules:
             return None
-        found: click.Command = importlib.import_module(f"cnndsl.cli.{cmd_name}").command
+        module = f"{self.within}_{cmd_name}" if self.within else cmd_name
+        found: click.Command = importlib.import_module(f"cnndsl.cli.{module}").command
         return found
 
     def resolve_command(
@@ -61,7 +66,7 @@ class Group(click.Group):
             return super().resolve_command(ctx, args)
         message = f"there is no command '{name}'"
         guess = did_you_mean(name, self.modules)
-        if name.partition(":")[0].endswith(".cnn"):
+        if name.partition(":")[0].endswith(".cnn") and not self.within:
             message += f"; to check a file: cnndsl check {name}"
         elif guess is not None:
             message += f"; did you mean '{guess}'?"

@@ -51,15 +51,39 @@ def batch_option(function: F) -> F:
 
 
 def weights_options(function: F) -> F:
-    """``--weights`` and ``--match``; the command receives a path or None, and "name" or "order"."""
+    """``--weights`` and how they are paired; the command receives a path or None, and what `matching_options` gives."""
     given = click.option(
-        "--weights", metavar="W", help="A .safetensors, .pt, .pth or .npz file. Else drawn from the seed."
+        "--weights", metavar="W",
+        help="A .safetensors, .pt, .pth, .npz, .caffemodel, .onnx or Darknet .weights file. Else drawn from the seed.",
     )
+    return given(matching_options(function))
+
+
+def matching_options(function: F) -> F:
+    """``--match`` and ``--allow-extra``; the command receives `match`, "name" or "order", and `allow_extra`."""
     matched = click.option(
         "--match", type=click.Choice(["name", "order"]), default="name",
         help="Pair weights by name (the default), or by order and shape where names differ.",
     )
-    return given(matched(function))
+    allowed = click.option(
+        "--allow-extra", is_flag=True,
+        help="Leave out weights of layers that the network has not, such as heads that only training needs.",
+    )
+    return matched(allowed(function))
+
+
+def weights_arguments(function: F) -> F:
+    """NET and FILE, and how the one is held against the other: `match`, `allow_extra`, `prefix` and `bgr`."""
+    network = click.argument("network", metavar="NET")
+    file = click.argument("file", metavar="FILE")
+    prefix = click.option(
+        "--prefix", default="", metavar="P", help="Take the tensors of FILE whose names begin with P, without it."
+    )
+    bgr = click.option(
+        "--bgr", is_flag=True,
+        help="Turn the first convolution of a .caffemodel from blue, green, red to red, green, blue.",
+    )
+    return network(file(matching_options(prefix(bgr(function)))))
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Options:
     verify_layers: bool
     save: str | None
     kernels: Mapping[str, str] = field(default_factory=dict)
+    allow_extra: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,9 @@ def _network(graph: Graph, options: Options, progress: Progress) -> Network:
         progress.say(f"edited kernels, each compared with torch: {listed(list(options.kernels))}")
     if options.weights is not None:
         progress.phase("loading weights")
-        net.load_weights(options.weights, match=options.match)
+        extra: Literal["error", "ignore"] = "ignore" if options.allow_extra else "error"
+        for note in net.load_weights(options.weights, match=options.match, extra=extra):
+            progress.say(f"{options.weights}: {note}")
     else:
         progress.phase("drawing weights")
         net.draw_weights(options.seed)

@@ -8,8 +8,9 @@ FILES = (
     Code(
         code="E0401",
         title="the weights cannot be read",
-        explanation="""The file is missing, a folder, empty, damaged, of an unknown format, or holds Python objects.
-            Weights come as .safetensors, .pt or .pth, and .npz.
+        explanation="""The file is missing, a folder, empty, damaged, of an unknown format, claims more than it has, or
+            holds Python objects. Weights come as .safetensors, .pt or .pth, .npz, .caffemodel, .onnx and Darknet's
+            .weights; the format is known by the content as well as by the name.
 
             A pickle can run any code when it is read, so only tensors and plain containers are taken from it. Of a
             whole saved model keep the tensors: torch.save(model.state_dict(), "weights.pt").""",
@@ -28,7 +29,11 @@ FILES = (
         code="E0403",
         title="the file has weights that belong to nothing",
         explanation="""The file has tensors that the network has not: it is another network's, or has extra heads,
-            or a bias where the layer says bias=false. Add the layer, or save the file without them.""",
+            or a bias where the layer says bias=false.
+
+            Where the network leaves out layers on purpose, such as heads that only training needs, --allow-extra does
+            not load their tensors; in Python, extra="ignore". A tensor of a layer that the network does have is a
+            mistake all the same: without its bias, the layer would compute other numbers.""",
         message="error[E0403]: w.pt has 1 tensor that the network has not\n"
         " = note: `aux.weight` [2, 2] belongs to nothing in the network: there is no layer aux",
     ),
@@ -58,6 +63,25 @@ FILES = (
             negative variance. Training diverged, or the file is damaged. fp16, bf16, fp32 and fp64 are taken.""",
         message="error[E0406]: w.pt has 1 tensor whose values cannot be used\n"
         " = note: `fc8.bias` has 12 NaN among its 1000 values",
+    ),
+    Code(
+        code="E0407",
+        title="the file of weights needs another command or option",
+        explanation="""--bgr turns the first convolution of a .caffemodel, and this file is none or its first layer
+            reads no picture of three channels; no name in the file begins with what --prefix says; or it is a Darknet
+            file, whose values have no names, and no network is given beside it.""",
+        message="error[E0407]: darknet19.weights has 20,842,376 values without names or shapes, in the order of a "
+        "network's layers\n = help: `cnndsl weights check NET FILE` tells whose they are",
+    ),
+    Code(
+        code="E0408",
+        title="the Darknet file is another network's",
+        explanation="""A Darknet file is a row of values, which the network's layers take in their order, and it must
+            end where the last layer does. With too few or too many values some layer is another one there: its filters,
+            window, groups or batch norm. Files that training begins with have the first layers alone. A convolution
+            without a bias or batch norm, or a batch norm without scale and shift, cannot be in such a file.""",
+        message="error[E0408]: yolo.weights has 1,000 values, and Darknet19 needs 20,842,376: 20,841,376 too few\n"
+        " = note: it ends within `conv2.weight` [64, 32, 3, 3], with 8 of its 18,432 values",
     ),
     Code(
         code="E0411",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -29,18 +29,20 @@ from cnndsl.passes.plan import Plan, plan
 from cnndsl.passes.simplify import simplify
 from cnndsl.runtime import device as devices
 from cnndsl.runtime import parameters
-from cnndsl.runtime import weights as weight_files
 from cnndsl.runtime.inputs import check_inputs
 from cnndsl.runtime.reference import evaluate
 from cnndsl.runtime.replaced import Replacements
 from cnndsl.runtime.replaced import read as read_replacements
+from cnndsl.runtime.weights import initial_tensors
 from cnndsl.targets import Target
 from cnndsl.tiles import DType
+from cnndsl.weights.matching import Extra, Match, pair
+from cnndsl.weights.reading import open_weights
+from cnndsl.weights.stored import Contents, Stored
 
 Progress = Callable[[int, int, str], None]
 """Called with the launches done, all launches, and the layers that come next."""
 
-Match = Literal["name", "order"]
 Outputs = torch.Tensor | dict[str, torch.Tensor]
 
 TORCH_TYPES: Mapping[DType, torch.dtype] = {
@@ -63,6 +65,7 @@ def compile(  # noqa: A001 - the public name, as in torch.compile; torch's compi
     dtype: torch.dtype | str = torch.float32,
     weights: str | os.PathLike[str] | Mapping[str, torch.Tensor] | None = None,
     match: Match = "name",
+    extra: Extra = "error",
     seed: int = 0,
     kernels: Mapping[str, str | os.PathLike[str]] | None = None,
 ) -> Network:
@@ -75,7 +78,7 @@ def compile(  # noqa: A001 - the public name, as in torch.compile; torch's compi
     if weights is None:
         net.draw_weights(seed)
     else:
-        net.load_weights(weights, match=match)
+        net.load_weights(weights, match=match, extra=extra)
     return net
 
 
@@ -142,7 +145,7 @@ class Network(parameters.Path):
     def draw_weights(self, seed: int = 0) -> None:
         """Draw all weights at random (He et al. 2015), the same for the same seed. `drawn` then names them."""
         specs = parameters.specs_of(self.graph)
-        tensors = weight_files.initial_tensors(specs, seed=seed)
+        tensors = initial_tensors(specs, seed=seed)
         parameters.register(self, tensors, self.graph, device=self._device)
         self.drawn = tuple(specs)
 
@@ -151,24 +154,33 @@ class Network(parameters.Path):
         source: str | os.PathLike[str] | Mapping[str, torch.Tensor],
         *,
         match: Match = "name",
-    ) -> None:
-        """Load weights from a ``.safetensors``, ``.pt``, ``.pth`` or ``.npz`` file, or from a state dict.
+        extra: Extra = "error",
+    ) -> tuple[str, ...]:
+        """Load weights from a file of any format that `cnndsl weights` reads, or from a state dict.
 
-        `match="order"` pairs tensors by order and shape where names differ. Raises CnnError (E0401 to E0406) that
-        explains every missing, surplus and misshapen tensor; the weights are then unchanged.
+        `match="order"` pairs tensors by order and shape where names differ. `extra="ignore"` leaves out tensors of
+        layers that the network has not, as heads used in training alone. Returns what was done to read them so, in
+        sentences. Raises CnnError (E0401 to E0408) that explains every missing, extra and misshapen tensor; the
+        weights are then unchanged.
         """
         if match not in get_args(Match):
             hint = 'write match="name" or match="order"'
             raise problem("E0405", f"weights are not matched by {match!r}", help=(hint,))
+        if extra not in get_args(Extra):
+            raise problem("E0403", f"extra weights are not {extra!r}", help=('write extra="error" or extra="ignore"',))
         if isinstance(source, Mapping):
-            found, shown = dict(source), "the state dict"
+            shown = "the state dict"
+            contents = Contents(shown, {name: Stored.of(tensor) for name, tensor in source.items()})
         else:
-            found, shown = weight_files.read_tensors(os.fspath(source)), os.fspath(source)
+            shown = os.fspath(source)
+            contents = open_weights(shown, self.graph)
+        specs = parameters.specs_of(self.graph)
+        pairing = pair(specs, contents.tensors, mode=match, extra=extra, source=shown)
         # A state dict's values are the caller's business: torch carries a NaN as well. A file with one is damaged.
-        specs, check = parameters.specs_of(self.graph), not isinstance(source, Mapping)
-        tensors = weight_files.match(specs, found, mode=match, source=shown, check_values=check)
+        tensors = pairing.load(shown, check_values=not isinstance(source, Mapping))
         parameters.register(self, tensors, self.graph, device=self._device)
         self.drawn = ()
+        return (*contents.notes, *pairing.notes)
 
     def packed_weights(self) -> dict[str, torch.Tensor]:
         """The tensors that the kernels read, by layer and name ("conv1.weight"), on the network's device.

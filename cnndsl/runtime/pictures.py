@@ -12,9 +12,9 @@ import torch
 from cnndsl.errors import problem
 from cnndsl.portable.runtime import pictures
 from cnndsl.portable.runtime.mistakes import Unfit, Unreadable
-from cnndsl.weights import files
+from cnndsl.weights.files import Kind, regular_file
 
-_PICTURE = files.Kind("E0411", "picture")
+_PICTURE = Kind("E0411", "picture")
 
 
 def load_picture(
@@ -33,7 +33,7 @@ def load_picture(
     Raises `CnnError` E0411 where the file cannot be read and E0415 where it does not get the input's shape.
     """
     if shape[2] in (1, 3):  # no picture fits another input, whether it can be read or not
-        path = files.regular_file(path, _PICTURE)
+        path = regular_file(path, _PICTURE)
     try:
         return pictures.load_picture(
             Path(path), shape=shape, resize=resize, crop=crop, mean=mean, std=std, range=range, order=order

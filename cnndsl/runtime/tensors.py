@@ -9,14 +9,17 @@ import torch
 
 from cnndsl.errors import problem
 from cnndsl.figures import counted
-from cnndsl.weights import files
+from cnndsl.weights.arrays import read_npy, read_npz
+from cnndsl.weights.checkpoints import read_torch
+from cnndsl.weights.files import Kind, regular_file
+from cnndsl.weights.saving import write_npz
 from cnndsl.weights.shapes import brackets
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 """Endings of the files that `load_tensor` reads; any other input is taken for a picture."""
 
-_TENSOR = files.Kind("E0412", "tensor")
-_LABELS = files.Kind("E0414", "labels")
+_TENSOR = Kind("E0412", "tensor")
+_LABELS = Kind("E0414", "labels")
 
 MAX_LABELS_BYTES = 16 << 20
 """ImageNet-22k's labels with all their synonyms take 1 MB."""
@@ -28,15 +31,15 @@ def load_tensor(path: str | Path, *, key: str | None = None) -> torch.Tensor:
     Of several, the one named `key` (the input's name) is taken; a single one under any name. Raises
     `CnnError` E0412.
     """
-    path = files.regular_file(path, _TENSOR)
+    path = regular_file(path, _TENSOR)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         way = f"tensors are read from {', '.join(SUFFIXES)} files"
         raise _TENSOR.mistake(path, f"unknown format `{suffix or path.name}`", help=(way,))
     if suffix == ".npy":
-        return files.read_npy(path, _TENSOR)
+        return read_npy(path, _TENSOR)
     content = (
-        files.read_npz(path, _TENSOR) if suffix == ".npz" else files.read_torch(path, _TENSOR, mapped=False)
+        read_npz(path, _TENSOR) if suffix == ".npz" else read_torch(path, _TENSOR, mapped=False)
     )
     if isinstance(content, Mapping):
         content = _choose({str(name): value for name, value in content.items()}, key, path)
@@ -97,7 +100,7 @@ def save_outputs(path: str | Path, outputs: Mapping[str, torch.Tensor]) -> None:
     """Writes a network's outputs by name to a ``.npz`` file, bfloat16 as float32. Raises `CnnError` E0421."""
     if Path(path).suffix.lower() != ".npz":
         raise problem("E0421", f"cannot write {path}: outputs are written as .npz")
-    files.write_npz(path, outputs)
+    write_npz(path, outputs)
 
 
 def load_labels(path: str | Path, *, classes: int) -> list[str]:
@@ -105,7 +108,7 @@ def load_labels(path: str | Path, *, classes: int) -> list[str]:
 
     Raises `CnnError` E0414 where the file cannot be read or does not name exactly `classes` classes.
     """
-    path = files.regular_file(path, _LABELS)
+    path = regular_file(path, _LABELS)
     with path.open("rb") as file:
         content = file.read(MAX_LABELS_BYTES + 1)
     if len(content) > MAX_LABELS_BYTES:

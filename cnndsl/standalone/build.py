@@ -39,7 +39,7 @@ class Options:
     folder    where to.
     targets   the GPUs; the interpreter is added to them.
     batch     pictures that tiles are chosen for.
-    weights   a file, or None for random ones drawn from `seed`.
+    weights   a file, or None for random ones drawn from `seed`; `allow_extra` leaves out what has no place in it.
     force     whether `folder` may hold files of somebody else.
     """
 
@@ -49,19 +49,24 @@ class Options:
     batch: int = 1
     weights: str | None = None
     match: Literal["name", "order"] = "name"
+    allow_extra: bool = False
     seed: int = 0
     force: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was built. `files` has the sizes in bytes by name, `kernels` the number by target."""
+    """What was built. `files` has the sizes in bytes by name, `kernels` the number by target.
+
+    `notes` say what was done to the file of weights to read it.
+    """
 
     folder: Path
     targets: tuple[str, ...]
     kernels: Mapping[str, int]
     drawn: int
     files: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
 
 class Reporter(Protocol):
@@ -82,7 +87,7 @@ def build(graph: Graph, options: Options, reporter: Reporter) -> Result:
     wanted = tuple(dict.fromkeys((*options.targets, targets.get("interpreter"))))
     packages = [package(plan(groups, target=t, dtype=options.dtype, batch=options.batch)) for t in wanted]
     reporter.phase("packing weights")
-    weights, drawn = _weights(graph, packages[0], options)
+    weights, drawn, notes = _weights(graph, packages[0], options)
     reporter.phase("compiling kernels")
     compiled = binaries.compile_all(packages, reporter.step)
     reporter.phase("writing")
@@ -101,6 +106,7 @@ def build(graph: Graph, options: Options, reporter: Reporter) -> Result:
         {each.plan.target.name: len(each.kernels) for each in packages},
         drawn,
         {name: len(content) for name, content in files.items()},
+        notes,
     )
 
 
@@ -119,18 +125,20 @@ def _portable() -> dict[str, bytes]:
     return found
 
 
-def _weights(graph: Graph, made: Package, options: Options) -> tuple[bytes, int]:
-    """The packed weights as a file, and how many tensors of the state dict were drawn at random."""
+def _weights(graph: Graph, made: Package, options: Options) -> tuple[bytes, int, tuple[str, ...]]:
+    """The packed weights as a file, how many tensors of the state dict were drawn at random, and notes on the file."""
     # Packed weights are the same for all targets.
     net = Network(graph, target=targets.get("interpreter"), dtype=options.dtype, device=torch.device("cpu"))
+    notes: tuple[str, ...] = ()
     if options.weights is None:
         net.draw_weights(options.seed)
     else:
-        net.load_weights(options.weights, match=options.match)
+        extra: Literal["error", "ignore"] = "ignore" if options.allow_extra else "error"
+        notes = net.load_weights(options.weights, match=options.match, extra=extra)
     packed = net.packed_weights()
     assert {name: tuple(tensor.shape) for name, tensor in packed.items()} == packed_shapes(made.plan)
     metadata = {"dtype": options.dtype, "network": graph.name, "packed_by": _version()}
-    return safetensors_bytes(packed, metadata), len(net.drawn)
+    return safetensors_bytes(packed, metadata), len(net.drawn), notes
 
 
 def _version() -> str:

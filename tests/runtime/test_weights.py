@@ -15,8 +15,8 @@ from mistakes import mistake
 from specs import bias, conv, dense
 
 from cnndsl.errors import CnnError
-from cnndsl.weights import files
 from cnndsl.runtime.weights import TensorSpec, initial_tensors, match, read_tensors, save_tensors
+from cnndsl.weights import arrays
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".npz")
 
@@ -173,7 +173,7 @@ def save_packed(path: Path) -> None:
             "`a` is not a plain dense tensor",
         ),
         ("w.npz", lambda p: np.savez(p, a=np.array(["x"])), "`a` has elements of type <U1, not numbers"),
-        ("w.onnx", lambda p: p.write_bytes(b"x"), "unknown format `.onnx`"),
+        ("w.xyz", lambda p: p.write_bytes(b"x"), "unknown format `.xyz`"),
         ("w", lambda p: p.write_bytes(b"x"), "unknown format `w`"),
         ("w.pt", lambda p: p.write_bytes(b""), "it is empty"),
         ("w.safetensors", lambda p: p.mkdir(), "it is a folder"),
@@ -227,7 +227,7 @@ def test_an_array_that_claims_more_than_it_holds(tmp_path: Path, shape: tuple[in
 def test_an_archive_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez_compressed(tmp_path / "w.npz", a=np.zeros(1 << 19, np.float32))
     assert len(read_tensors(tmp_path / "w.npz")) == 1
-    monkeypatch.setattr(files, "MAX_UNPACKED", 1 << 20)
+    monkeypatch.setattr(arrays, "MAX_UNPACKED", 1 << 20)
     found = mistake(lambda: read_tensors(tmp_path / "w.npz"))
     assert found.message.endswith("its arrays take 2 MiB, the limit is 1 MiB")
 

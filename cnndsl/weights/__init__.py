@@ -1,0 +1,1 @@
+"""Files of weights in every format, and how their tensors find the parameters of a network."""
