@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
+
     from cnndsl.exchange.model import Model
 
 
@@ -17,3 +19,10 @@ def read_onnx(
     from cnndsl.exchange.onnx.read import read_onnx as read
 
     return read(path, name=name, input_shapes=input_shapes)
+
+
+def read_initializers(path: str | Path) -> dict[str, torch.Tensor]:
+    """The stored tensors of an ONNX file by name, in its order; see `cnndsl.weights.onnx`."""
+    from cnndsl.weights import onnx
+
+    return onnx.read_initializers(path)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cnndsl.exchange.onnx.refused import Refused
 from cnndsl.ir import InputSpec, TensorType
-from cnndsl.ops.base import Op, ShapeError, Weight
+from cnndsl.ops.base import Op, ShapeError
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.dense import Dense
 from cnndsl.ops.fields import BadValueError
@@ -131,7 +131,7 @@ class Draft:
         if type_.size > MAX_VALUES:
             raise Refused("E0801", f"{where} makes a tensor of {type_.size:,} values; at most {MAX_VALUES:,}")
         weights = dict(weights or {})
-        _check_weights(op.weights(*types), weights, f"{op}", where)
+        _check_weights(op, types, weights, where)
         return Item(op, inputs, type_, weights, name, where)
 
     def flat(self, item: int) -> int:
@@ -238,8 +238,8 @@ class Draft:
         return len(self.items) - 1
 
 
-def _check_weights(needed: Sequence[Weight], given: Mapping[str, np.ndarray], op: str, where: str) -> None:
-    for weight in needed:
+def _check_weights(op: Op, types: Sequence[TensorType], given: Mapping[str, np.ndarray], where: str) -> None:
+    for weight in op.weights(*types):
         shape = tuple(given[weight.name].shape)
         if shape != weight.shape:
             raise Refused("E0801", f"{where} does not fit: its {weight.name} is {shape}, but {op} needs {weight.shape}")

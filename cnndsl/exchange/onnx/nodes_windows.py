@@ -82,6 +82,9 @@ def _window(node: Node) -> tuple[int, tuple[int, int], tuple[int, int], Pads, bo
     kernel, stride = node.pair("kernel_shape", 1), steps_of(node, "strides")
     if node.ints("kernel_shape") is None or min(kernel) < 1:
         raise node.refuse(f"has kernel_shape {node.ints('kernel_shape')}")
+    if node.text("auto_pad", "NOTSET").startswith("SAME") and any(k < s for k, s in zip(kernel, stride, strict=True)):
+        # ONNX's formula gives a negative padding here; onnxruntime refuses it, or moves the windows, by the opset.
+        raise node.refuse(f"steps by {stride}, further than its window {kernel}, with auto_pad SAME", nearest="maxpool")
     dilation = node.ints("dilations") or (1, 1)
     if set(dilation) != {1}:
         raise node.refuse(f"takes every {max(dilation)}th pixel of its windows (dilations)", nearest="maxpool")
