@@ -26,26 +26,16 @@ class Written:
 def write(model: Model) -> Written:
     """The text of a model, checked: read back, it gives the model's graph.
 
-    What no output needs is left out, and its weights with it. A model without a layer between input and output is a
-    text too.
+    Keys of weights stay as they were wherever a text can have them. What no output needs is left out, and its weights
+    with it.
     """
-    from cnndsl.exchange.write.check import matched, read_back
-    from cnndsl.exchange.write.labels import output_names, put_labels
+    from cnndsl.exchange.write.compose import composed
     from cnndsl.exchange.write.normal import normalised
-    from cnndsl.exchange.write.regions import body_of
-    from cnndsl.exchange.write.text import text_of
-    from cnndsl.exchange.write.tree import computed
 
-    graph = normalised(model.graph)
-    outputs = output_names(graph)
-    body = body_of(graph)
-    put_labels(body, graph, outputs)
-    text = text_of(body, graph)
-    written = read_back(text)
-    names = matched(graph, written, order=list(computed(body)), outputs=outputs)
+    done = composed(normalised(model.graph))
     weights = {}
     for key, tensor in model.weights.items():
         node, _, last = key.rpartition(".")
-        if node in names:
-            weights[f"{names[node]}.{last}"] = tensor
-    return Written(text, weights, written, names)
+        if node in done.names:
+            weights[f"{done.names[node]}.{last}"] = tensor
+    return Written(done.text, weights, done.graph, done.names)

@@ -16,11 +16,11 @@ def read_back(text: str) -> Graph:
     return elaborate(program, choose_network(program, None))
 
 
-def matched(meant: Graph, written: Graph, *, order: Sequence[str], outputs: Mapping[str, str]) -> dict[str, str]:
+def matched(meant: Graph, written: Graph, *, order: Sequence[str]) -> dict[str, str]:
     """The name in `written` of each node of `meant`.
 
-    `order` are the nodes of `meant` in the order of the text, `outputs` the names that its outputs have there. Raises
-    AssertionError where the two are not the same network.
+    `order` are the nodes of `meant` in the order of the text. Raises AssertionError where the two are not the same
+    network.
     """
     assert len(order) == len(written.nodes) == len(meant.nodes), "another number of layers"
     names = dict(zip(order, (node.name for node in written.nodes), strict=True))
@@ -28,7 +28,7 @@ def matched(meant: Graph, written: Graph, *, order: Sequence[str], outputs: Mapp
     for name, node in zip(order, written.nodes, strict=True):
         _compare(meant.by_name[name], node, names)
     assert [names[n.name] for n in meant.inputs] == [n.name for n in written.inputs], "the inputs' order"
-    wanted = {outputs[output]: names[node] for output, node in meant.outputs}
+    wanted = {output: names[node] for output, node in meant.outputs}
     assert wanted == dict(written.outputs), "the outputs"
     assert written.outputs[0][0] == "main"
     return names

@@ -1,48 +1,168 @@
-"""Labels of layers, and names of inputs and outputs: words of the language, each once."""
+"""Labels: which layers need none, and how a text refers to a layer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cnndsl.exchange.model import identifier
-from cnndsl.exchange.write.tree import Body, Goto, Group, Layer, Output, items_within
+from cnndsl.exchange.write.names import Path, commonprefix, has_weights, is_main
+from cnndsl.exchange.write.scopes import free
+from cnndsl.exchange.write.tree import (
+    Body,
+    Goto,
+    Group,
+    If,
+    Item,
+    Layer,
+    Output,
+    Repeat,
+    bodies_of,
+    end_of,
+    items_within,
+    layers_within,
+)
 from cnndsl.ir import Graph
+from cnndsl.ops.normalize import BatchNorm
+from cnndsl.passes.scope import Scope
 from cnndsl.tokens import KEYWORDS
 
 
-def free_word(name: str, taken: set[str]) -> str:
-    """A name that is no keyword and not taken yet; it is taken then."""
-    word = f"{name}_" if name in KEYWORDS else name
-    number = 1
-    while word in taken:
-        number += 1
-        word = f"{name}_{number}"
-    taken.add(word)
-    return word
-
-
-def output_names(graph: Graph) -> dict[str, str]:
-    """The names that a text gives the outputs."""
-    taken = {"main"}
-    return {name: name if name == "main" else free_word(name, taken) for name, _ in graph.outputs}
-
-
-def put_labels(body: Body, graph: Graph, outputs: dict[str, str]) -> None:
-    """Give a label to every layer that has weights or is referred to."""
-    items = list(items_within(body))
-    wanted = {item.node for item in items if isinstance(item, Goto)}
-    wanted.update(name for item in items if isinstance(item, Layer) for name in item.refs)
-    taken = set(outputs.values())
-    inputs = {node.name for node in graph.inputs}
-    for item in items:
-        if isinstance(item, Layer) and item.node in inputs:
-            item.label = free_word(identifier(item.node, otherwise="image"), taken)
-    for item in items:
+def referred(body: Body) -> set[str]:
+    """The nodes that a body refers to."""
+    found = set()
+    for item in items_within(body):
         match item:
-            case Layer() if item.node not in inputs:
+            case Goto():
+                found.add(item.node)
+            case Layer():
+                found.update(item.refs)
+    return found
+
+
+# --- leaving labels out ----------------------------------------------------------------------------------
+
+
+def leave_out(body: Body, graph: Graph) -> None:
+    """Drop the labels that only say what a layer is called without one, in scopes where all labels do.
+
+    Convolutions and dense layers are taken together, for among conv1, conv2 and fc3 each is labelled or none.
+    """
+    mine = list(_of_scope(body))
+    layers = [item for item in mine if isinstance(item, Layer) and graph.by_name[item.node].op is not None]
+    main = [item for item in layers if is_main(graph.by_name[item.node])]
+    norms = [item for item in layers if isinstance(graph.by_name[item.node].op, BatchNorm)]
+    for kind in (norms, main):
+        if kind is main and any(item.label is not None for item in norms):
+            break  # conv1 and bn1 stand side by side
+        others = {label for item in mine if (label := _label(item)) is not None}
+        others -= {item.label for item in kind if item.label is not None}
+        scope = Scope("", None, {})
+        automatic = []
+        for item in kind:
+            op = graph.by_name[item.node].op
+            assert op is not None
+            name = scope.automatic(op.name)
+            automatic.append(name not in others and name == item.label)
+        if all(automatic):
+            for item in kind:
+                item.label = None
+    for inner in mine:
+        if isinstance(inner, Group | Output):
+            leave_out(inner.body, graph)
+
+
+def _of_scope(body: Body) -> Iterator[Item]:
+    """The items of a body and of what adds nothing to its path, in computing order."""
+    for item in body:
+        if not _is_scope(item):
+            for inner in bodies_of(item):
+                yield from _of_scope(inner)
+        yield item
+
+
+def _is_scope(item: Item) -> bool:
+    """Whether an item adds a part to the path of what it holds."""
+    return isinstance(item, Group | Output) or (isinstance(item, Repeat) and item.label is not None)
+
+
+def _label(item: Item) -> str | None:
+    match item:
+        case Layer() | Group() | Repeat():
+            return item.label
+        case Output():
+            return item.name
+        case Goto() | If():
+            return None
+
+
+# --- references ------------------------------------------------------------------------------------------
+
+
+def label_referred(body: Body, graph: Graph) -> None:
+    """Give a label to every layer that is referred to and is not the end of a group that has one."""
+    wanted = referred(body)
+    if wanted:
+        _label_in(body, wanted, graph, start="")
+
+
+def _label_in(body: Body, wanted: set[str], graph: Graph, *, start: str) -> None:
+    mine = list(_of_scope(body))
+    taken = {label for item in mine if (label := _label(item)) is not None}
+    for item in mine:
+        match item:
+            case Layer() if item.node in wanted and item.label is None:
                 node = graph.by_name[item.node]
-                assert node.op is not None
-                if item.node in wanted or node.op.weights(*graph.types_of(node)):
-                    item.label = free_word(item.node.replace(".", "_"), taken)
-            case Output():
-                item.name = outputs[item.name]
-            case Group():
-                raise AssertionError
+                item.label = free(_short(node.name, node.op.name if node.op is not None else "x"), taken)
+            case Group() | Output():
+                inner = wanted - {end_of(item.body, start)} if isinstance(item, Group) else wanted
+                _label_in(item.body, inner, graph, start=start)
+
+
+def _short(name: str, otherwise: str) -> str:
+    """The last part of a path as a label, unless that is a number only."""
+    last = name.rpartition(".")[2]
+    return last if not last.isdigit() else f"{otherwise}_{last}"
+
+
+def label_flat(body: Body, graph: Graph) -> None:
+    """Labels for a body without groups: for all layers with weights and all that are referred to."""
+    wanted = referred(body)
+    taken = {name for name, _ in graph.outputs}
+    for item in layers_within(body):
+        node = graph.by_name[item.node]
+        if node.op is None or item.node in wanted or has_weights(node, graph):
+            item.label = free(_word(item.node), taken)
+
+
+def _word(name: str) -> str:
+    word = identifier(name, otherwise="x")
+    return f"{word}_" if word in KEYWORDS else word
+
+
+def references(body: Body) -> dict[str, Path]:
+    """The labels that lead to each node that a text refers to, from the network's body on."""
+    wanted = referred(body)
+    found: dict[str, Path] = {}
+    if wanted:
+        _refer(body, (), wanted, found)
+    assert wanted == set(found), f"no label for {wanted - set(found)}"
+    return found
+
+
+def _refer(body: Body, prefix: Path, wanted: set[str], found: dict[str, Path]) -> None:
+    for item in _of_scope(body):
+        label = _label(item)
+        match item:
+            case Layer() if item.node in wanted and item.node not in found:
+                assert label is not None
+                found[item.node] = (*prefix, label)
+            case Group() | Output() if label is not None:
+                if isinstance(item, Group) and (end := end_of(item.body, "")) in wanted:
+                    found.setdefault(end, (*prefix, label))
+                _refer(item.body, (*prefix, label), wanted, found)
+
+
+def reference(target: Path, scope: Path) -> str:
+    """A reference to what the labels `target` lead to, from under the path `scope`."""
+    both = len(commonprefix([target, scope]))
+    return "@" + ".".join(target[both:])

@@ -11,6 +11,7 @@ from cnndsl.ir import Graph, Node, verify
 from cnndsl.ops.base import Op
 from cnndsl.ops.joins import Concat
 from cnndsl.ops.reshape import Identity
+from cnndsl.tokens import KEYWORDS
 
 
 def normalised(graph: Graph) -> Graph:
@@ -18,13 +19,24 @@ def normalised(graph: Graph) -> Graph:
 
     What no output needs is left out; a join of one tensor becomes the identity; numbers that were stored in fp32
     become the shortest decimals that are stored so; a concat that begins with all that another one joins reads that
-    other one, as each layer of DenseNet does. Side branches stand directly behind what they leave.
+    other one, as each layer of DenseNet does. Side branches stand directly behind what they leave. Outputs whose names
+    are keywords get others.
     """
     nodes = [_shorter(_single(node)) for node in graph.nodes if node.op is None or node.name in graph.needed]
     nodes = list(_nested_concats(nodes))
-    kept = replace(graph, nodes=tuple(nodes), settings=())
+    kept = replace(graph, nodes=tuple(nodes), outputs=tuple(_named(graph.outputs)), settings=())
     kept = replace(kept, nodes=tuple(n for n in kept.nodes if n.op is None or n.name in kept.needed))
     return verify(replace(kept, nodes=tuple(_sides_first(kept))))
+
+
+def _named(outputs: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:
+    taken = {name for name, _ in outputs}
+    for name, node in outputs:
+        own = name
+        while own in KEYWORDS or (own != name and own in taken):
+            own += "_"
+        taken.add(own)
+        yield own, node
 
 
 def _single(node: Node) -> Node:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cnndsl.exchange.write.normal import commutes
-from cnndsl.exchange.write.tree import Arm, Body, Goto, Layer, Output
+from cnndsl.exchange.write.tree import Body, Goto, Layer, Output
 from cnndsl.ir import Graph, Node
 
 MAX_NESTING = 8
@@ -30,14 +30,17 @@ class _Strand:
     """The position of the last value that is referred to within."""
 
 
-def body_of(graph: Graph) -> Body:
-    """The whole network as a body, in computing order, with its outputs."""
-    return _Regions(graph).run()
+def body_of(graph: Graph, *, outputs_apart: bool = False) -> Body:
+    """The whole network as a body, in computing order, with its outputs.
+
+    With `outputs_apart` no side output holds layers, so that all labels stand in one scope.
+    """
+    return _Regions(graph, outputs_apart=outputs_apart).run()
 
 
 class _Regions:
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, *, outputs_apart: bool) -> None:
+        self.graph, self.outputs_apart = graph, outputs_apart
         self.main = graph.outputs[0][1]
         self.home: dict[str, _Strand] = {}
         """The strand that each value ends, or has ended."""
@@ -116,6 +119,7 @@ class _Regions:
             start = strand.start
             if (
                 self.uses[value] == 1
+                and not self.outputs_apart
                 and start is not None
                 and strand.reads <= self.graph.position[start]
                 and strand.depth < MAX_NESTING
@@ -151,11 +155,11 @@ class _Regions:
         item = Layer(node.name)
         for value, piece in zip(node.inputs, pieces, strict=True):
             if piece.start != most:
-                item.arms.append(Arm([Goto(value)]))
+                item.arms.append([Goto(value)])
                 continue
-            item.arms.append(Arm(piece.items))
+            item.arms.append(piece.items)
             self._take(piece)
-        while isinstance(last := next(iter(item.arms[-1].body), None), Goto) and len(item.arms[-1].body) == 1:
+        while isinstance(last := next(iter(item.arms[-1]), None), Goto) and len(item.arms[-1]) == 1:
             item.refs.insert(0, last.node)
             item.arms.pop()
         # The join takes one use of the value that its arms begin at, where its arms took one each.

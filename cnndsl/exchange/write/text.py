@@ -2,71 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 
-from cnndsl.exchange.write.tree import Body, Goto, Group, Item, Layer, Output, items_within
-from cnndsl.ir import Graph, InputSpec, Node
-from cnndsl.ops.fields import show_value
-from cnndsl.passes.inputs import INPUT_ARGUMENTS
-from cnndsl.tokens import KEYWORDS, written_label
+from cnndsl.exchange.write.blocks import Block
+from cnndsl.exchange.write.labels import references
+from cnndsl.exchange.write.layout import Layout
+from cnndsl.exchange.write.lines import Line, deeper, in_columns, with_shapes
+from cnndsl.exchange.write.tree import Body, Layer
+from cnndsl.ir import Graph, TensorType
+from cnndsl.tokens import KEYWORDS
 
-_INDENT = "    "
+
+def text_of(body: Body, graph: Graph, blocks: Sequence[Block]) -> str:
+    """The text of a network and its blocks."""
+    layout = Layout(graph, references(body))
+    parts = [_block(block, layout) for block in blocks]
+    return "\n".join([*parts, _network(body, graph, layout)])
 
 
-def text_of(body: Body, graph: Graph) -> str:
-    """The network's text."""
-    labels = {item.node: item.label for item in items_within(body) if isinstance(item, Layer) and item.label}
+def _block(block: Block, layout: Layout) -> str:
+    parameters = ", ".join(f"{p.name} = {p.default}" if p.default else p.name for p in block.parameters)
+    lines = deeper(in_columns(layout.body(block.body, block.scope, 1)))
+    head = f"block {block.name}({parameters}) {{" if parameters else f"block {block.name} {{"
+    return "\n".join([head, *with_shapes(lines, [""] * len(lines)), "}", ""])
+
+
+def _network(body: Body, graph: Graph, layout: Layout) -> str:
     name = f"{graph.name}_" if graph.name in KEYWORDS else graph.name
-    lines = [f"network {name} {{", *_body(body, graph, labels), "}"]
-    return "\n".join(lines) + "\n"
+    lines = layout.body(body, (), 1, shapes=True)
+    inputs = sum(isinstance(item, Layer) and graph.by_name[item.node].op is None for item in body)
+    head, rest = lines[:inputs], lines[inputs:]
+    code = deeper(in_columns([*(line.plain for line in head), *rest]))
+    if code:
+        code[-1].end = graph.outputs[0][1]
+    texts = [f"network {name} {{", *with_shapes(code, _shapes(code, graph)), "}"]
+    return "\n".join(texts) + "\n"
 
 
-def _body(body: Body, graph: Graph, labels: Mapping[str, str]) -> Iterator[str]:
-    for item in body:
-        for line in _item(item, graph, labels):
-            yield _INDENT + line
-
-
-def _item(item: Item, graph: Graph, labels: Mapping[str, str]) -> Iterator[str]:
-    match item:
-        case Goto():
-            yield f"@{labels[item.node]}"
-        case Output():
-            yield f"output {item.name} {{"
-            yield from _body(item.body, graph, labels)
-            yield "}"
-        case Group():
-            yield f"{written_label(item.label)}: {{"
-            yield from _body(item.body, graph, labels)
-            yield "}"
-        case Layer():
-            node = graph.by_name[item.node]
-            if node.op is None:
-                yield input_line(node, labels[item.node])
-                return
-            label = f"{written_label(item.label)}: " if item.label is not None else ""
-            refs = f"({', '.join(f'@{labels[name]}' for name in item.refs)})" if item.refs else ""
-            if not item.arms:
-                yield f"{label}{node.op}{refs}"
-                return
-            yield f"{label}{node.op}{refs} {{"
-            for arm in item.arms:
-                if not arm.body:
-                    yield f"{_INDENT}{{ }}"
-                    continue
-                yield f"{_INDENT}{{"
-                for line in _body(arm.body, graph, labels):
-                    yield _INDENT + line
-                yield f"{_INDENT}}}"
-            yield "}"
-
-
-def input_line(node: Node, name: str) -> str:
-    """``input image [224x224x3] (crop=224)``."""
-    spec = node.spec or InputSpec()
-    shown = []
-    for a in INPUT_ARGUMENTS:
-        value = getattr(spec, a.name)
-        if value != a.default:
-            shown.append(f"{a.name}={show_value(value) if a.name in {'mean', 'std'} else a.kind.show(value)}")
-    return f"input {name} {node.type}" + (f" ({', '.join(shown)})" if shown else "")
+def _shapes(lines: list[Line], graph: Graph) -> list[str]:
+    """The shapes to tell: where height and width change or a map becomes a vector, and at the ends."""
+    before: TensorType | None = graph.inputs[-1].type
+    shapes = []
+    for number, line in enumerate(lines):
+        if not line.end:
+            shapes.append("")
+            continue
+        type_ = graph.by_name[line.end].type
+        changes = before is None or (before.is_map, before.height, before.width) != (
+            type_.is_map, type_.height, type_.width,
+        )
+        last = number + 1 == len(lines) or lines[number + 1].depth < line.depth
+        shapes.append(str(type_) if changes or last else "")
+        before = type_
+    return shapes

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnndsl.exchange.write.blocks import Block
 
 
-@dataclass
+@dataclass(eq=False)
 class Layer:
-    """A layer, an input or a join. `arms` are those of a join, in the order of its inputs; `refs` the nodes behind."""
+    """A layer, an input or a join. `arms` are those of a join, in the order of its inputs; `refs` the nodes behind.
+
+    `written` holds arguments that are not written as numbers but as expressions.
+    """
 
     node: str
-    arms: list[Arm] = field(default_factory=list)
+    arms: list[Body] = field(default_factory=list)
     refs: list[str] = field(default_factory=list)
     label: str | None = None
+    written: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass
-class Arm:
-    """One arm of a join."""
-
-    body: Body
-    label: str | None = None
-
-
-@dataclass
+@dataclass(eq=False)
 class Goto:
     """``@label``: go on from the output of a node."""
 
     node: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Output:
     """``output name { ... }``."""
 
@@ -39,25 +39,56 @@ class Output:
     body: Body
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
-    """``label: { ... }``."""
+    """``label: { ... }``, or the call of a block, whose name counts where there is no label.
 
-    label: str
+    The call gives what is in `written`.
+    """
+
+    label: str | None
+    body: Body
+    block: Block | None = None
+    written: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    """What each of the block's parameters is here."""
+    spare: set[str] = field(default_factory=set)
+    """The parameters whose default it is."""
+    name: str = ""
+    """What the block must be called for the group to have its name."""
+
+
+@dataclass(eq=False)
+class Repeat:
+    """``repeat n { ... }``: the same body several times; only the first one is written."""
+
+    label: str | None
+    passes: list[Body]
+    count: str = ""
+    """The number as an expression, where it is none of its own."""
+
+
+@dataclass(eq=False)
+class If:
+    """``if condition { ... }`` in the text of a block, about the passes of which some have `body`."""
+
+    condition: str
     body: Body
 
 
-Item = Layer | Goto | Output | Group
+Item = Layer | Goto | Output | Group | Repeat | If
 Body = list[Item]
 
 
-def bodies_of(item: Item) -> list[Body]:
+def bodies_of(item: Item) -> Sequence[Body]:
     """The bodies within an item, in the order in which they are computed."""
     match item:
         case Layer():
-            return [arm.body for arm in item.arms]
-        case Output() | Group():
+            return item.arms
+        case Output() | Group() | If():
             return [item.body]
+        case Repeat():
+            return item.passes
     return []
 
 
@@ -69,6 +100,11 @@ def items_within(body: Body) -> Iterator[Item]:
             yield from items_within(inner)
 
 
+def layers_within(body: Body) -> Iterator[Layer]:
+    """Every layer of a body at any depth."""
+    return (item for item in items_within(body) if isinstance(item, Layer))
+
+
 def computed(body: Body) -> Iterator[str]:
     """The nodes of a body in the order in which they are computed: a join behind its arms."""
     for item in body:
@@ -76,3 +112,18 @@ def computed(body: Body) -> Iterator[str]:
             yield from computed(inner)
         if isinstance(item, Layer):
             yield item.node
+
+
+def end_of(body: Body, start: str) -> str:
+    """The node that computes the current tensor behind a body; `start` is that before it."""
+    for item in reversed(body):
+        match item:
+            case Layer() | Goto():
+                return item.node
+            case Group():
+                return end_of(item.body, start)
+            case Repeat():
+                return end_of([i for body in item.passes for i in body], start)
+            case If() | Output():
+                pass
+    return start
