@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from branched import BRANCHED, HEADS, TORCHVISION
+from branched import BRANCHED, HEADS, TORCHVISION, torchvision_module
 from example_graphs import EXAMPLES, graph_of, keys_of, leading_to, macs, node_macs, parameters, weights_of
 from torch import nn
 from torchvision_models import models
@@ -22,15 +22,6 @@ def of_main(graph: Graph) -> tuple[int, int]:
     names = leading_to(graph, "main")
     learned = sum(w.size for node, w in weights_of(graph) if w.learned and node.name in names)
     return learned, sum(node_macs(graph, node) for node in graph.nodes if node.name in names)
-
-
-def module_of(name: str) -> nn.Module:
-    """torchvision's network for an example, with sizes and no values; its auxiliary heads too."""
-    options = {"aux_logits": True, "init_weights": False} if name.startswith("googlenet") else {}
-    # Drawing values takes seconds; but a RegNet computes its widths with tensors, which must have some.
-    with torch.device("cpu" if name.startswith("regnet") else "meta"):
-        module: nn.Module = getattr(models(), str(BRANCHED[name].model))(**options)
-    return module.to("meta").eval()
 
 
 def macs_by_hooks(module: nn.Module) -> int:
@@ -76,7 +67,7 @@ def test_torchvision_counts_the_same(name: str) -> None:
     published = BRANCHED[name]
     assert (weights.meta["num_params"], f"{weights.meta['_ops']:.3f}") == (published.parameters, published.gmacs)
     assert published.source == TORCHVISION
-    assert macs_by_hooks(module_of(name)) == published.macs
+    assert macs_by_hooks(torchvision_module(str(BRANCHED[name].model))) == published.macs
 
 
 # What the paper's table 1 says: shape, thousands (of 1024) of weights, millions of multiply-accumulates. None where it
@@ -118,7 +109,7 @@ def test_table_of_googlenet() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_keys_are_torchvision_s(name: str) -> None:
-    state = module_of(name).state_dict()
+    state = torchvision_module(str(BRANCHED[name].model)).state_dict()
     theirs = {key: tuple(t.shape) for key, t in state.items() if not key.endswith("num_batches_tracked")}
     assert keys_of(graph_of(name)) == theirs
     if name not in IN_OTHER_ORDER:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -15,6 +12,7 @@ from branched import BRANCHED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Example, networks, random_inputs, random_weights
+from poisoned import poison
 from strategies import Dims
 
 import cnndsl
@@ -44,16 +42,6 @@ def compiled(text: str, device: str, dtype: str, weights: Outputs | None = None)
         weights = random_weights({key: t.shape for key, t in net.state_dict().items()})
     net.load_weights(weights)
     return net, weights
-
-
-def poison(net: Network, batch: int, *, keep: bool = False) -> None:
-    """Let all memory that the emitted code takes hold NaN, so that reading what was never written shows."""
-    module = net._package(batch, keep=keep)[2]
-
-    def empty(*size: int, **options: Any) -> torch.Tensor:
-        return torch.empty(*size, **options).fill_(math.nan)
-
-    module.torch = SimpleNamespace(empty=empty)
 
 
 def largest_error(outputs: Outputs, expected: Outputs) -> float:
