@@ -72,8 +72,9 @@ class InputSpec:
 class Node:
     """One layer. `op` is None for an input of the network.
 
-    `folded` holds the batch norms that `simplify` has merged into this node's weights, in order, and
-    `spans` the places of every line of the ``.cnn`` file that this node stands for, its own first.
+    `folded` holds the batch norms that `simplify` has merged into this node's weights, in computing order, and
+    `spans` the places of every line of the ``.cnn`` file that this node stands for, its own first. `origin` is the
+    layer of the file that a node of another name does the work of.
     """
 
     name: str
@@ -82,8 +83,20 @@ class Node:
     type: TensorType
     span: Span
     calls: tuple[Span, ...] = ()
-    folded: tuple[Node, ...] = ()
+    folded: tuple[Folded, ...] = ()
     spec: InputSpec | None = None
+    origin: str | None = None
+
+    @property
+    def layer(self) -> str:
+        """The path of the layer in the file that this node computes."""
+        return self.name if self.origin is None else self.origin
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The paths of all layers that it stands for, folded ones too, in computing order."""
+        before = (n.layer for n in self.folded if n.before)
+        return (*before, self.layer, *(n.layer for n in self.folded if not n.before))
 
     @property
     def text(self) -> str:
@@ -94,6 +107,20 @@ class Node:
     def spans(self) -> tuple[Span, ...]:
         """Every place this node came from."""
         return (self.span, *(s for n in self.folded for s in n.spans))
+
+
+@dataclass(frozen=True)
+class Folded(Node):
+    """A batch norm as the node that has taken it up holds it.
+
+    before    whether it acts on what that node reads; else on what it computes.
+    channels  for each channel there, the number of the batch norm's channel; None where they are the same.
+    across    the layers between the two that it was moved across.
+    """
+
+    before: bool = False
+    channels: tuple[int, ...] | None = None
+    across: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,8 +203,10 @@ def show(graph: Graph) -> str:
     width = max(len(node.name) for node in graph.nodes)
     lines = [f"graph {graph.name}"]
     for node in graph.nodes:
-        folded = "".join(f" + {n.name}" for n in node.folded)
-        arguments = f" <- {', '.join(node.inputs)}" if node.inputs else ""
-        lines.append(f"  {node.name:<{width}} = {node.text}{folded}{arguments}  {node.type}  # line {node.span.line}")
+        before = "".join(f"{n.name} + " for n in node.folded if n.before)
+        after = "".join(f" + {n.name}" for n in node.folded if not n.before)
+        inputs = f" <- {', '.join(node.inputs)}" if node.inputs else ""
+        text = f"{before}{node.text}{after}{inputs}"
+        lines.append(f"  {node.name:<{width}} = {text}  {node.type}  # line {node.span.line}")
     lines.extend(f"  output {name} = {value}" for name, value in graph.outputs)
     return "\n".join(lines)

@@ -165,15 +165,15 @@ def _layers(graph: Graph, package: Package) -> tuple[Layer, ...]:
     for number, step in enumerate(plan.steps):
         launched = [Use(kernel, number) for kernel, _ in package.launches[number]]
         for node in step.group.nodes:
-            uses.setdefault(node.name, []).extend(launched)
-    owners = {folded.name: node for node in plan.graph.nodes for folded in node.folded}
+            for name in node.layers:
+                uses.setdefault(name, []).extend(launched)
+    folded = {norm.name for node in plan.graph.nodes for norm in node.folded}
     removed = removed_layers(graph)
-    added = (node for node in plan.graph.nodes if node.name not in graph.by_name)
+    added = (node for node in plan.graph.nodes if node.layer not in graph.by_name)
     layers = []
     for node in (*graph.nodes, *added):
-        owner = owners.get(node.name)
-        found = tuple(uses.get(owner.name if owner is not None else node.name, ()))
-        fate, why = _fate(node, found, owner=owner, removed=removed)
+        found = tuple(uses.get(node.name, ()))
+        fate, why = _fate(node, found, folded=node.name in folded, removed=removed)
         op = node.text
         if node.name not in graph.by_name:
             op, why = "copy", f"{node.inputs[0]} is an output too, which has memory of its own"
@@ -182,12 +182,12 @@ def _layers(graph: Graph, package: Package) -> tuple[Layer, ...]:
 
 
 def _fate(
-    node: Node, uses: tuple[Use, ...], *, owner: Node | None, removed: Mapping[str, FreeLayer]
+    node: Node, uses: tuple[Use, ...], *, folded: bool, removed: Mapping[str, FreeLayer]
 ) -> tuple[Fate, str]:
     """What became of a layer, and why where that is not a kernel of its own."""
     if node.op is None:
         return "input", "an input: the tensor that the caller passes"
-    if uses and owner is None:
+    if uses and not folded:
         if isinstance(node.op, Concat) and len(node.inputs) > len(uses):
             return "kernel", f"copies {len(uses)} of its {len(node.inputs)} inputs; the others are written in place"
         return "kernel", ""

@@ -91,7 +91,7 @@ def _text(stage: str, side: Side, *, width: int | None) -> str:
 def _groups(made: Made, names: set[str] | None) -> str:
     groups = made.groups
     if names is not None:
-        kept = (g for g in groups.groups if names & {each.name for n in g.nodes for each in (n, *n.folded)})
+        kept = (g for g in groups.groups if names & {name for node in g.nodes for name in node.layers})
         groups = fuse.Groups(groups.graph, tuple(kept))
     return fuse.show(groups, graph=made.graph, dtype=made.dtype, batch=made.batch)
 
@@ -104,7 +104,7 @@ def _nodes(graph: Graph, names: set[str] | None) -> Iterator[str]:
         return
     yield lines[0]
     for node, line in zip(graph.nodes, lines[1:], strict=False):
-        if names & {node.name, *(folded.name for folded in node.folded)}:
+        if names & {*node.layers}:
             yield line
 
 

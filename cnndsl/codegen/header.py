@@ -58,7 +58,7 @@ def _lines_of(plan: Plan, step: Step) -> list[str]:
         for each in (node, *node.folded):
             place = f"{place_of(each.span)}"
             called = "".join(f", called from line {span.line}" for span in reversed(each.calls[-1:]))
-            found.append((place, f"{clean(each.name)}: {each.op}{called}"))
+            found.append((place, f"{clean(each.layer)}: {each.op}{called}"))
     width = max(len(place) for place, _ in found)
     shapes = ", ".join(str(graph.by_name[name].type) for name in step.reads)
     cost = f", {compact(step.macs)} MACs a picture" if step.macs else ""

@@ -85,7 +85,7 @@ def _shape(box: Box, diagram: Diagram) -> Shape:
     top = INSET
     for row in box.rows if diagram.view == "layers" else box.rows[:1]:
         texts = (str(row.node.op),) if diagram.view == "layers" else _kernel_texts(box)
-        name = ".".join(row.node.name.split(".")[len(box.path) :])
+        name = ".".join(row.node.layer.split(".")[len(box.path) :])
         if row.state == "unused":
             name += ", unused"
         height = ROW + LINE * (len(texts) - 1)
@@ -109,9 +109,10 @@ def _shape(box: Box, diagram: Diagram) -> Shape:
 
 def _kernel_texts(box: Box) -> tuple[str, ...]:
     """What a kernel computes, as the file would write it: the layer that it is about, then what follows."""
-    folded = [str(f.op) for row in box.rows for f in row.node.folded]
-    rest = [*folded, *(str(row.node.op) for row in box.rows[1:])]
-    return (str(box.rows[0].node.op), "-> " + " -> ".join(rest)) if rest else (str(box.rows[0].node.op),)
+    before = [f"{n.op} ->" for row in box.rows for n in row.node.folded if n.before]
+    after = [str(n.op) for row in box.rows for n in row.node.folded if not n.before]
+    rest = [*after, *(str(row.node.op) for row in box.rows[1:])]
+    return (*before, str(box.rows[0].node.op), *(["-> " + " -> ".join(rest)] if rest else []))
 
 
 def _enlarged(shape: Shape, least_width: float, least_height: float) -> Shape:

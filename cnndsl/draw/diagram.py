@@ -79,7 +79,7 @@ class Frame:
 class Diagram:
     """A network as boxes and frames.
 
-    `layers` has every layer's costs by its name, `free` the reason why nothing is launched for a layer.
+    `layers` has every layer's costs by its name, `free` the reason why nothing is launched for a layer where it stands.
     """
 
     graph: Graph
@@ -100,6 +100,8 @@ def diagram(graph: Graph, groups: Groups, *, view: View = "layers") -> Diagram:
     shown = graph if view == "layers" else groups.graph
     boxes = _with_outputs(_linked(_members(shown, groups, view), groups, layers), shown)
     free = {each.node.name: each.reason for each in free_layers(graph, groups)}
+    moved = {node.origin for node in groups.graph.nodes if node.origin is not None}
+    free |= {name: f"computed before {graph.by_name[name].inputs[0]}, by the kernels that make it" for name in moved}
     return Diagram(graph, view, boxes, _frames(boxes), layers, free)
 
 
@@ -124,16 +126,22 @@ def _members(graph: Graph, groups: Groups, view: View) -> list[_Members]:
         boxes.append(members)
         box_of.update((row.node.name, members) for row in members.rows)
 
+    folded = {norm.name: norm for group in groups.groups for node in group.nodes for norm in node.folded}
     for number, group in enumerate(groups.groups):
-        folded = {f.name for node in group.nodes for f in node.folded}
-        names = {node.name for node in group.nodes} | (folded if view == "layers" else set())
-        rows = [Row(graph.by_name[n], "folded" if n in folded else "computed") for n in names]
-        add(_Members(rows, number, _common(_prefix(name) for name in sorted(names))))
+        # Layers whose work is done elsewhere than they stand have no place here: activations that were put before a
+        # concat, and batch norms that were moved across another layer or folded into several.
+        rows = [Row(graph.by_name[n.name]) for n in group.nodes if view == "kernels" or n.origin is None]
+        if view == "layers":
+            norms = (norm for node in group.nodes for norm in node.folded)
+            rows += [Row(graph.by_name[n.name], "folded") for n in norms if not n.across and n.name not in box_of]
+        names = [row.node.layer for row in rows] if view == "layers" else [node.layer for node in group.nodes]
+        add(_Members(rows, number, _common(map(_prefix, names))))
     leads_to = _leads_to(graph, {name: box.group for name, box in box_of.items()})
     for node in graph.nodes:
         if node.name in box_of:
             continue
         state: State = "computed" if node.op is None else "free" if node.name in graph.needed else "unused"
+        state = "folded" if node.name in folded else state
         owner = box_of.get(node.inputs[0]) if len(node.inputs) == 1 else None
         # What stands between two layers of one kernel must stay with them: a box of its own would be read by the one
         # that it reads.
@@ -179,6 +187,7 @@ def _linked(boxes: list[_Members], groups: Groups, layers: dict[str, Layer]) -> 
     order = _order(reads)
     place = {old: new for new, old in enumerate(order)}
     done: list[Box] = []
+    shown = {row.node.layer for box in boxes for row in box.rows}
     for old in order:
         box = boxes[old]
         links = tuple(
@@ -188,11 +197,11 @@ def _linked(boxes: list[_Members], groups: Groups, layers: dict[str, Layer]) -> 
             if number_of[name] != old
         )
         last = box.rows[-1].node
-        counted = [layers[row.node.name] for row in box.rows]
+        counted = [layers[row.node.layer] for row in box.rows]
         if box.group is not None:
-            shown = {layer.name for layer in counted}
-            folded = (f.name for node in groups.groups[box.group].nodes for f in node.folded)
+            folded = [norm.name for node in groups.groups[box.group].nodes for norm in node.folded]
             counted += [layers[name] for name in folded if name not in shown]
+            shown.update(folded)  # once, where several have taken it up
         done.append(Box(
             "input" if last.op is None else "layers", last.name, box.path, tuple(box.rows), links, last.type,
             box.group, sum(c.parameters for c in counted), sum(c.macs for c in counted),

@@ -233,7 +233,7 @@ class _Painter:
         x, y = self.xy(*self.corner[number])
         items: list[Shapes | Group] = []
         if box.kind == "layers":
-            plain = all(row.state in {"free", "unused"} for row in box.rows)
+            plain = all(row.state in {"folded", "free", "unused"} for row in box.rows)
             items.append(Rect(x, y, shape.width, shape.height, 7, "bare" if plain else "box"))
             items.extend(self.row(number, i) for i in range(len(shape.lines)))
             if shape.costs:
@@ -305,13 +305,13 @@ class _Painter:
 
     def tooltip(self, row: Row) -> str:
         node, graph = row.node, self.diagram.graph
-        layer = self.diagram.layers[node.name]
-        into = ", ".join(str(graph.by_name[name].type) for name in graph.by_name[node.name].inputs)
-        lines = [f"{node.name}: {layer.text}", f"{into} -> {node.type}" if into else str(node.type)]
+        layer = self.diagram.layers[node.layer]
+        into = ", ".join(str(graph.by_name[name].type) for name in graph.by_name[node.layer].inputs)
+        lines = [f"{node.layer}: {layer.text}", f"{into} -> {layer.type}" if into else str(layer.type)]
         costs = [f"{grouped(layer.parameters)} parameters"] if layer.parameters else []
         costs += [f"{grouped(layer.macs)} MACs"] if layer.macs else []
         lines += [", ".join(costs)] if costs else []
-        lines += [self.diagram.free[node.name]] if node.name in self.diagram.free else []
+        lines += [self.diagram.free[node.layer]] if node.layer in self.diagram.free else []
         lines.append(f"{node.span.source.name}, line {node.span.line}")
         return "\n".join(lines)
 

@@ -299,7 +299,7 @@ def _reference_lines(facts: Facts, batch: int) -> list[str]:
             own = weights if node is group.anchor else {}
             values[node.name] = node.op.reference([values[name] for name in node.inputs], own)
         folded = "".join(f", with {clean(n.name)}: {n.op} in its weights" for n in node.folded)
-        comment = f"{clean(node.name)}: {node.op}{folded}  ({place_of(node.span)})"
+        comment = f"{clean(node.layer)}: {node.op}{folded}  ({place_of(node.span)})"
         stages.append(Stage(comment, recorder.calls, values[node.name]))
     assert graph.by_name[facts.step.writes].type.torch_shape == tuple(values[facts.step.writes].shape[1:])
     return program(names, stages)

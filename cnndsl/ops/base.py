@@ -128,6 +128,13 @@ class Op:
         """The type of the output. Raises ShapeError."""
         raise NotImplementedError
 
+    def averaged(self, x: TensorType) -> Sequence[int] | None:
+        """For each channel of the result, the channel of `x` that it holds averages or copies of, and nothing else.
+
+        None where there is none: then a scale and a shift of each channel may not be moved across this operation.
+        """
+        return None
+
     def explain(self, *xs: TensorType) -> tuple[str, ...]:
         """The arithmetic behind the output's shape, for messages."""
         return ()

@@ -123,7 +123,10 @@ class Conv(Op):
     def pack(
         self, xs: Sequence[TensorType], weights: Mapping[str, torch.Tensor], folded: Sequence[Folded]
     ) -> dict[str, torch.Tensor]:
-        weight, bias = fold(weights["weight"], weights.get("bias"), folded)
+        def spread(x: torch.Tensor) -> torch.Tensor:
+            return x.reshape(self.groups, -1).repeat_interleave(self.filters // self.groups, 0)[:, :, None, None]
+
+        weight, bias = fold(weights["weight"], weights.get("bias"), folded, spread=spread)
         krsc = weight.permute(0, 2, 3, 1).contiguous()
         return {"weight": krsc} if bias is None else {"weight": krsc, "bias": bias}
 

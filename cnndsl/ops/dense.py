@@ -61,8 +61,13 @@ class Dense(Op):
     def pack(
         self, xs: Sequence[TensorType], weights: Mapping[str, torch.Tensor], folded: Sequence[Folded]
     ) -> dict[str, torch.Tensor]:
-        weight, bias = fold(weights["weight"], weights.get("bias"), folded)
         (x,) = xs
+
+        def spread(values: torch.Tensor) -> torch.Tensor:
+            # One for each channel of a map, whose columns are in C, H, W order, or for each column.
+            return values.repeat_interleave(x.size // len(values))[None]
+
+        weight, bias = fold(weights["weight"], weights.get("bias"), folded, spread=spread)
         if x.height * x.width > 1:
             # Columns in the order in which the input lies in memory: height, width, channel.
             weight = weight.unflatten(1, (x.channels, x.height, x.width)).permute(0, 2, 3, 1).flatten(1)

@@ -49,6 +49,9 @@ class GlobalAvgPool(_GlobalPool):
     example = "globalavgpool"
     mode = "avg"
 
+    def averaged(self, x: TensorType) -> Sequence[int] | None:
+        return range(x.channels)
+
     def reference(self, xs: Sequence[torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         return xs[0].mean((2, 3), keepdim=True)
 
@@ -90,6 +93,9 @@ class AdaptiveAvgPool(Op):
         (x,) = xs
         need_map("adaptiveavgpool", x)
         return TensorType((*self.size, x.channels))
+
+    def averaged(self, x: TensorType) -> Sequence[int] | None:
+        return range(x.channels)
 
     def lower(self, site: Site) -> tuple[Launch, ...]:
         x, (p, q) = site.xs[0].type, self.size

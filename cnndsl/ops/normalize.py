@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class BatchNorm(Op):
     """Batch normalisation with its running statistics: weight * (x - mean) / sqrt(variance + eps) + bias.
 
-    Folded into the convolution or dense layer before it, in fp32 and before any cast, so that it costs nothing;
-    elsewhere a scale and a shift per channel. `momentum` matters in training only.
+    Folded into the convolution or dense layer before it, else into those after it where they pad no zeros, in fp32
+    and before any cast, so that it costs nothing; elsewhere a scale and a shift per channel. `momentum` matters in
+    training only.
     """
 
     name = "batchnorm"
@@ -38,7 +39,7 @@ class BatchNorm(Op):
     momentum: float = arg(real(0.0, 1.0), "of the running statistics, in training", default=0.1)
 
     def apart(self, edge: Edge) -> Obstacle:
-        return Obstacle("not folded", f"{edge.reader} folds only into a convolution or dense layer right before it")
+        return Obstacle("not folded", f"{edge.reader} folds into no weights: neither before it nor after it")
 
     def infer(self, *xs: TensorType) -> TensorType:
         return xs[0]
@@ -60,6 +61,10 @@ class BatchNorm(Op):
         self, xs: Sequence[TensorType], weights: Mapping[str, torch.Tensor], folded: Sequence[Folded]
     ) -> dict[str, torch.Tensor]:
         scale, shift = self.scale_shift(weights)
+        for one in folded:
+            assert not one.before
+            more, constant = one.scale_shift()
+            scale, shift = scale * more, shift * more + constant
         return {"scale": scale, "shift": shift}
 
     def packed_shapes(self, xs: Sequence[TensorType], *, folded: bool) -> dict[str, tuple[int, ...]]:

@@ -166,6 +166,10 @@ class AvgPool(_Pool):
 
     count_pad: bool = arg(flag(), "whether padding counts in the divisor", default=True)
 
+    def averaged(self, x: TensorType) -> Sequence[int] | None:
+        # Zeros that are counted are no values of the map.
+        return None if self.count_pad and self.pad != (0, 0, 0, 0) else range(x.channels)
+
     def reference(self, xs: Sequence[torch.Tensor], weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         from torch.nn import functional as f
 

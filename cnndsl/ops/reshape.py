@@ -32,6 +32,9 @@ class Flatten(Op):
     def infer(self, *xs: TensorType) -> TensorType:
         return TensorType((xs[0].size,))
 
+    def averaged(self, x: TensorType) -> Sequence[int] | None:
+        return range(x.channels) if x.height * x.width == 1 else None
+
     def lower(self, site: Site) -> tuple[Launch, ...]:
         x = site.xs[0].type
         tiling = tiles.flatten(site.target, channels=x.channels, image=(x.height, x.width))
@@ -97,6 +100,10 @@ class ChannelShuffle(Op):
                 f"{x.channels} / {self.groups} leaves {x.channels % self.groups}",
             )
         return x
+
+    def averaged(self, x: TensorType) -> Sequence[int] | None:
+        each = x.channels // self.groups
+        return [group * each + i for i in range(each) for group in range(self.groups)]
 
     def lower(self, site: Site) -> tuple[Launch, ...]:
         return (site.launch_copy(groups=self.groups),)

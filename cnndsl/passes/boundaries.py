@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from cnndsl.errors import listed
 from cnndsl.ir import Graph, Node, TensorType
 from cnndsl.ops.fusion import Obstacle
 from cnndsl.ops.joins import Concat
 from cnndsl.ops.reshape import Flatten
-from cnndsl.passes import simplify
+from cnndsl.passes import folding, joining, simplify
 from cnndsl.passes.fuse import Group, Groups, obstacle
 from cnndsl.passes.plan import concat_copies, views
 from cnndsl.tiles import ITEM_BYTES, DType
@@ -200,7 +201,8 @@ class _Finder:
 
 def free_layers(graph: Graph, groups: Groups) -> tuple[FreeLayer, ...]:
     """The layers of a network, as it was written, for which nothing is launched, in its order."""
-    found = removed_layers(graph)
+    computed = {node.origin for group in groups.groups for node in group.nodes}
+    found = {name: layer for name, layer in removed_layers(graph).items() if name not in computed}
     for group, launches in zip(groups.groups, launches_of(groups), strict=True):
         if not launches:
             found[group.anchor.name] = without_launch(group.anchor)
@@ -220,19 +222,24 @@ def removed_layers(graph: Graph) -> dict[str, FreeLayer]:
     before = graph
     for rewrite in simplify.PASSES:
         after = rewrite(before)
-        owners = {folded.name: node.name for node in after.nodes for folded in node.folded}
         for node in before.nodes:
             if node.name not in after.by_name and node.name not in found:
-                found[node.name] = _removed(rewrite, node, owners.get(node.name))
+                found[node.name] = _removed(rewrite, node, before=before, after=after)
         before = after
     return found
 
 
-def _removed(rewrite: Callable[[Graph], Graph], node: Node, owner: str | None) -> FreeLayer:
-    """Why a rewrite has removed a layer that is needed."""
+def _removed(rewrite: Callable[[Graph], Graph], node: Node, *, before: Graph, after: Graph) -> FreeLayer:
+    """Why a rewrite has removed a layer that is needed, from the graphs before and after it."""
     assert node.op is not None
-    if rewrite is simplify.fold_batchnorm:
-        return FreeLayer(node, "folded", f"folded into the weights of {owner}")
+    if rewrite in {folding.fold_batchnorm, folding.fold_batchnorm_forward}:
+        owners = [n.name for n in after.nodes for folded in n.folded if folded.name == node.name]
+        return FreeLayer(node, "folded", f"folded into the weights of {listed(owners, most=4)}")
+    if rewrite is joining.nest_concats:
+        return FreeLayer(node, "in place", f"{joining.shared_arms(before)[1][node.name]} holds the same")
+    if rewrite is joining.activate_arms:
+        makers = [n.inputs[0] for n in after.nodes if n.origin == node.name]
+        return FreeLayer(node, "in place", f"computed by the kernels that make its values: {listed(makers, most=4)}")
     if rewrite is simplify.free_flatten:
         return FreeLayer(node, "free", "the dense layers after it order their weights as the map lies")
     assert rewrite is simplify.drop_transparent, f"nobody says why {node.name} is gone"

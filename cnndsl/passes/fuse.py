@@ -43,7 +43,7 @@ class Group:
     @property
     def title(self) -> str:
         """The names of all its layers: ``conv1 + relu1``."""
-        return " + ".join(name for node in self.nodes for name in (node.name, *(f.name for f in node.folded)))
+        return " + ".join(name for node in self.nodes for name in node.layers)
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -183,14 +183,14 @@ def _launches(network: _Network, made: Package, peak: peaks.Peak | None) -> Iter
     costs = Costs(made.plan)
     place = {kernel.name: i for i, kernel in enumerate(made.kernels)}
     for step, launched in zip(made.plan.steps, made.launches, strict=True):
-        names = [each.name for node in step.group.nodes for each in (node, *node.folded)]
+        names = [name for node in step.group.nodes for name in node.layers]
         for i, (launch, (kernel, _)) in enumerate(zip(step.launches, launched, strict=True)):
             cost = costs.of(step, launch)
             found = limit(cost, peak, dtype=made.plan.dtype, tiles="tl.dot(" in made.by_name[kernel].source)
             yield Launch(
                 title=_names(names),
                 part=f"{i + 1} of {len(launched)}" if len(launched) > 1 else "",
-                op=" -> ".join(network.lines.layer(node.name).op for node in step.group.nodes),
+                op=" -> ".join(network.lines.layer(node.layer).op for node in step.group.nodes),
                 family=family_of(step.group.anchor),
                 kernel=place[kernel],
                 layers=network.rank(names),

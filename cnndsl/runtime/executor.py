@@ -23,6 +23,7 @@ from cnndsl.errors import problem
 from cnndsl.files import Program, choose_network, load_path, load_text, split_network
 from cnndsl.frontend import load_program
 from cnndsl.ir import Graph
+from cnndsl.ops.packing import Folded
 from cnndsl.passes.elaborate import elaborate
 from cnndsl.passes.fuse import Groups, fuse
 from cnndsl.passes.plan import Plan, plan
@@ -332,7 +333,7 @@ def _pack(
     for node in graph.nodes:
         if node.op is None:
             continue
-        folded = [(cast(Any, bn.op), layers[bn.name]) for bn in node.folded]
+        folded = [Folded(cast(Any, n.op), layers[n.name], n.before, n.channels) for n in node.folded]
         types = graph.types_of(node)
         made = node.op.pack(types, layers.get(node.name, {}), folded)
         expected = node.op.packed_shapes(types, folded=bool(folded))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from cnndsl.ir import Graph, Node
+from cnndsl.ir import Folded, Graph, Node
 from cnndsl.runtime.parameters import by_layer
 
 
@@ -42,9 +42,22 @@ def evaluate_node(
     def of(name: str) -> dict[str, torch.Tensor]:
         return {key: tensor.to(like.device, like.dtype) for key, tensor in layers.get(name, {}).items()}
 
+    def folded(norm: Folded, x: torch.Tensor) -> torch.Tensor:
+        """A batch norm where its layer has it."""
+        assert norm.op is not None
+        if norm.before and not norm.type.is_map:
+            x = x.flatten(1)  # the flatten between the two is gone
+        weights = of(norm.name)
+        if norm.channels is not None:
+            weights = {key: tensor[list(norm.channels)] for key, tensor in weights.items()}
+        return norm.op.reference([x], weights)
+
     with torch.no_grad():
+        for norm in node.folded:
+            if norm.before:
+                xs = [folded(norm, xs[0])]
         y = node.op.reference(xs, of(node.name))
         for norm in node.folded:
-            assert norm.op is not None
-            y = norm.op.reference([y], of(norm.name))
+            if not norm.before:
+                y = folded(norm, y)
     return y

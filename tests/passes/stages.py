@@ -29,7 +29,7 @@ def graph_of(body: str) -> Graph:
 def simplified(body: str) -> dict[str, str]:
     """The simplified network: for each layer what it is, the batch norms that it took up, and what it reads."""
     return {
-        node.name: f"{' + '.join([str(node.op), *(n.name for n in node.folded)])} <- {', '.join(node.inputs)}"
+        node.name: f"{' + '.join(str(node.op) if n == node.layer else n for n in node.layers)} <- {', '.join(node.inputs)}"
         for node in simplify(graph_of(body)).nodes
         if node.op is not None
     }

@@ -102,7 +102,22 @@ def test_free_layers() -> None:
     }
     graph = graph_of(f"{X} g: globalavgpool f: flatten r: relu")
     found = {layer.node.name: (layer.fate, layer.reason) for layer in free_layers(graph, fuse(simplify(graph)))}
-    assert found == {"f": ("free", "g is one pixel: its values are a vector as they lie")}
+    assert found == {"f": ("free", "r is one pixel: its values are a vector as they lie")}
+    # What a rewrite puts elsewhere is named where it goes, but is not free.
+    graph = graph_of(f"""{X} n: batchnorm g: avgpool(2) b: conv(4, 1) output o {{ @g conv(3, 1) }}
+        maxpool(2) m: batchnorm c: concat {{ {{ d: conv(1, 1) }} {{ e: conv(2, 1) }} }} l: batchnorm relu
+        k: concat {{ {{ conv(1, 1) }} {{ maxpool(1) }} }} shuffle: channel_shuffle(2) silu""")
+    found = {layer.node.name: (layer.fate, layer.reason) for layer in free_layers(graph, fuse(simplify(graph)))}
+    assert found == {
+        "n": ("folded", "folded into the weights of b and o.conv1"),
+        "m": ("folded", "folded into the weights of d and e"),
+        "l": ("folded", "folded into the weights of d and e"),
+        "c": ("in place", "its inputs are written side by side into one buffer, where it lies"),
+        "k": ("in place", "its inputs are written side by side into one buffer, where it lies"),
+    }
+    graph = graph_of(f"{X} a: relu b: tanh k: concat(@a) @b l: concat(@a) output o {{}} @k conv(2, 1)")
+    found = {layer.node.name: (layer.fate, layer.reason) for layer in free_layers(graph, fuse(simplify(graph)))}
+    assert found["l"] == ("in place", "k holds the same")
 
 
 EVERYTHING = f"""{X} a: conv(4, 3, pad=1) n: batchnorm r: relu

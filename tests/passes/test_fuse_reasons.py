@@ -56,7 +56,7 @@ REASONS = {
         ("a", "s"): ("all channels", "s needs all 2 channels of a pixel, which a tile of a need not hold"),
         ("s", "r"): ("no epilogue", "s is a softmax, which has no epilogue"),
         ("r", "t"): ("activation", "r is the activation of its kernel, which has one and no more"),
-        ("t", "n"): ("not folded", "n folds only into a convolution or dense layer right before it"),
+        ("t", "n"): ("not folded", "n folds into no weights: neither before it nor after it"),
     },
     "a: conv(2, 1) output o {} r: relu": {
         ("a", "r"): ("output", "a is an output of the network"),
@@ -133,12 +133,12 @@ REASONS = {
         ("a", "k"): ("copied", "a lies in the memory of m already: k copies it"),
         ("k", "m"): ("in place", "k is written where it lies in m: nothing is copied"),
     },
-    "g: globalavgpool f: flatten r: relu": {
-        ("g", "f"): ("view", "f is g as it lies: nothing moves"),
+    "g: globalavgpool s: softmax f: flatten r: relu": {
+        ("s", "f"): ("view", "f is s as it lies: nothing moves"),
         ("f", "r"): ("no epilogue", "f is a flatten, which has no epilogue"),
     },
     "a: conv(4, 1) f: flatten r: relu": {
-        ("a", "f"): ("moves", "f puts the values of a picture in another order: channel, row, column"),
+        ("r", "f"): ("moves", "f puts the values of a picture in another order: channel, row, column"),
     },
     "a: conv(4, 1) s: channel_shuffle(2)": {("a", "s"): ("moves", "s moves channels from tile to tile")},
     "output o {} a: relu": {("x", "o"): ("copied", "x is the caller's own tensor: a copy is returned")},
