@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,11 +141,12 @@ def against_itself(found: LineMap, made: Package) -> list[str]:
     for kernel in found.kernels:
         lost = [place for place in (*kernel.lines, *kernel.called) if kernel.name not in found.at(*place).kernels]
         wrong.extend(f"{place} does not lead back to {kernel.name}" for place in lost)
+    in_several = Counter(name for node in made.plan.graph.nodes for name in node.layers)
     for layer in found.layers:
         steps = {use.step for use in layer.uses}
         if (layer.fate in {"kernel", "folded"}) != bool(steps) or (layer.fate != "kernel" and not layer.why):
             wrong.append(f"{layer.name} is {layer.fate} with {layer.uses}")
-        if len(steps) > 1 and not layer.op.startswith("concat"):
+        if len(steps) > 1 and not layer.op.startswith("concat") and in_several[layer.name] < 2:
             wrong.append(f"{layer.name} has several chains: {layer.uses}")
     launched = [(name, step) for step, of_step in enumerate(made.launches) for name, _ in of_step]
     used = [(use.kernel, use.step) for use in dict.fromkeys(u for layer in found.layers for u in layer.uses)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cnndsl.files import choose_network, load_path, load_text
-from cnndsl.ir import Graph
+from cnndsl.ir import Graph, Node
 from cnndsl.passes.elaborate import elaborate
 from cnndsl.passes.fuse import Groups, fuse
 from cnndsl.passes.plan import Plan, plan
@@ -26,10 +26,15 @@ def graph_of(body: str) -> Graph:
     return written(f"network T {{ {body} }}")
 
 
+def parts(node: Node) -> str:
+    """A layer and the batch norms that it has taken up, in computing order."""
+    return " + ".join(str(node.op) if name == node.layer else name for name in node.layers)
+
+
 def simplified(body: str) -> dict[str, str]:
     """The simplified network: for each layer what it is, the batch norms that it took up, and what it reads."""
     return {
-        node.name: f"{' + '.join(str(node.op) if n == node.layer else n for n in node.layers)} <- {', '.join(node.inputs)}"
+        node.name: f"{parts(node)} <- {', '.join(node.inputs)}"
         for node in simplify(graph_of(body)).nodes
         if node.op is not None
     }
