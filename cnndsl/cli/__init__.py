@@ -19,6 +19,7 @@ Examples:
   cnndsl draw net.cnn -o net.svg             a picture of the network
   cnndsl diff a.cnn b.cnn                   where two networks would compute different numbers
   cnndsl weights check net.cnn net.pth       what of a file of weights goes where, and what does not fit
+  cnndsl import net.onnx -o net.cnn          a network of another format as a .cnn file, and its weights
   cnndsl build net.cnn -o net --target sm_90 a folder that runs it without cnndsl
   cnndsl eject net.cnn conv2 -o my_conv.py   one kernel, to edit and to put back with run --kernel
   cnndsl explain E0304                       what an error code means
@@ -32,7 +33,8 @@ line is wrong.
 @click.group(
     cls=Group,
     modules=(
-        "check", "summary", "run", "inspect", "report", "draw", "diff", "weights", "build", "eject", "cache", "explain",
+        "check", "summary", "run", "inspect", "report", "draw", "diff", "weights", "import", "build", "eject", "cache",
+        "explain",
     ),
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -8,6 +8,7 @@ import importlib
 import io
 import os
 import sys
+from keyword import iskeyword
 from typing import Any, NoReturn
 
 import click
@@ -54,6 +55,7 @@ class Group(click.Group):
         if cmd_name not in self.modules:
             return None
         module = f"{self.within}_{cmd_name}" if self.within else cmd_name
+        module += "_" if iskeyword(module) else ""  # import_
         found: click.Command = importlib.import_module(f"cnndsl.cli.{module}").command
         return found
 

@@ -7,6 +7,7 @@ import torch
 
 from cnndsl.exchange.model import Builder, Model
 from cnndsl.exchange.onnx.draft import PSEUDO, Affine, Clip, Draft, Erf, Item
+from cnndsl.exchange.onnx.names import modules_of
 from cnndsl.exchange.onnx.refused import Refused
 from cnndsl.ops.normalize import BatchNorm
 
@@ -42,7 +43,9 @@ def _refused(item: Item) -> Refused:
 def emit(draft: Draft, builder: Builder) -> Model:
     """The model of a draft in which `leftovers` finds nothing. Raises CnnError (E0801)."""
     names: dict[int, str] = {}
-    for number in draft.live():
+    live = draft.live()
+    modules = modules_of([draft.items[number].name for number in live])
+    for number in live:
         item = draft.items[number]
         if item.op is None:
             names[number] = builder.input(item.name, item.type)
@@ -52,7 +55,9 @@ def emit(draft: Draft, builder: Builder) -> Model:
         if isinstance(op, Affine):
             op, weights = _batch_norm(builder, draft, item)
         tensors = {name: tensor_of(array) for name, array in weights.items()}
-        names[number] = builder.add(op, *inputs, name=item.name, weights=tensors, where=item.where)
+        # What a module computes besides its layers is no layer of that name: layer1.0.add, not layer1.0.
+        name = f"{item.name}.{op.name}" if item.name in modules else item.name
+        names[number] = builder.add(op, *inputs, name=name, weights=tensors, where=item.where)
     for name, number in draft.outputs:
         builder.output(name, names[number])
     return builder.finish()

@@ -14,12 +14,24 @@ _LAST = re.compile(
 _DEVICE = re.compile(r"^[gc]pu_\d+/")
 
 
+def without_device(name: str) -> str:
+    """A name without the device that Caffe2 put before it: ``gpu_0/data_0``."""
+    return _DEVICE.sub("", name)
+
+
 def from_weights(names: Sequence[str]) -> str:
     """The layer that weights belong to, by their names (``layer1.0.conv1.weight``); empty where they do not say."""
-    stems = {_LAST.sub("", name) for name in names if _LAST.search(name)}
-    if len(stems) != 1:
+    stems = sorted({_LAST.sub("", name) for name in names if _LAST.search(name)}, key=len)
+    # Of a bias that torch's exporter has made, `conv1.weight_bias`, the shorter stem is meant.
+    if not stems or not all(stem.startswith(stems[0]) for stem in stems):
         return ""
-    return _telling(_DEVICE.sub("", stems.pop()), "")
+    return _telling(without_device(stems[0]), "")
+
+
+def from_scopes(text: str) -> str:
+    """The module that a node was, as torch's newer exporter notes it: ``['', 'layer1', 'layer1.0.relu', 'relu_1']``."""
+    modules = re.findall(r"'([^']*)'", text[:10_000])
+    return modules[-2] if len(modules) > 1 else ""
 
 
 def from_node(name: str, op: str) -> str:
@@ -36,7 +48,18 @@ def from_node(name: str, op: str) -> str:
                 path.pop()
             path.append(part)
         return ".".join(path)
-    return _telling(_DEVICE.sub("", name), op)
+    return _telling(without_device(name), op)
+
+
+def modules_of(names: Sequence[str]) -> set[str]:
+    """The names that other names begin with: those of modules, which hold layers."""
+    found = set()
+    for name in names:
+        end = name.find(".")
+        while end >= 0:
+            found.add(name[:end])
+            end = name.find(".", end + 1)
+    return found
 
 
 def _telling(name: str, op: str) -> str:

@@ -179,7 +179,7 @@ class _Reader:
             self.notes.append(f"input `{one.name}` is {kinds.Name(one.kind)} in the file, and floating-point here")
         if one.last:
             self.notes.append(f"input `{one.name}` is [N, H, W, C] in the file, and [N, C, H, W] here")
-        item = self.draft.input(one.name, one.type)
+        item = self.draft.input(names.without_device(one.name), one.type)
         sizes = one.type.shape if one.last else one.type.torch_shape
         self.env[one.name] = Tensor(item, (self.batch, *sizes), one.last)
 
@@ -252,7 +252,8 @@ class _Reader:
         if handler is None:
             raise self._unknown(node)
         weights = [v.name for v in inputs if isinstance(v, Constant) and v.name]
-        named = names.from_weights(weights) or names.from_node(node.name, node.op_type)
+        scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "")
+        named = names.from_weights(weights) or names.from_scopes(scopes) or names.from_node(node.name, node.op_type)
         if not named and not node.name and node.output:
             named = names.from_node(node.output[0], node.op_type)
         wanted = [output in self.read_names for output in node.output]

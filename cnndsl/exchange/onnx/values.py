@@ -133,7 +133,7 @@ class Node:
         value = self.attributes.get(name, default)
         if not isinstance(value, (int, float)):
             raise self.refuse(f"has an attribute {name} that is no number")
-        return short(value)
+        return plain(value)
 
     def text(self, name: str, default: str) -> str:
         """An attribute that is a word."""
@@ -229,6 +229,21 @@ def short(value: Any) -> float:
 
     with np.errstate(over="ignore"):
         return float(str(np.float32(value)))
+
+
+def plain(value: Any) -> float:
+    """As `short`, of an argument: the plainest of the number and its two neighbours in float32.
+
+    Exporters compute them (1 - 0.99999 for 1e-05), and a neighbour is nearer than what fp32 makes of the result.
+    """
+    import numpy as np
+
+    stored = np.float32(value)
+    if not np.isfinite(stored):
+        return float(stored)
+    near = (stored, *(np.nextafter(stored, np.float32(end)) for end in (-np.inf, np.inf)))
+    best = min(near, key=lambda v: len(str(v)))
+    return short(best if len(str(best)) + 3 < len(str(stored)) else stored)
 
 
 def shown(shape: tuple[int, ...]) -> str:
