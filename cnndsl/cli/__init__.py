@@ -33,8 +33,8 @@ line is wrong.
 @click.group(
     cls=Group,
     modules=(
-        "check", "summary", "run", "inspect", "report", "draw", "diff", "weights", "import", "build", "eject", "cache",
-        "explain",
+        "check", "summary", "run", "inspect", "report", "draw", "diff", "weights", "import", "export", "build", "eject",
+        "cache", "explain",
     ),
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -65,6 +65,13 @@ EXCHANGE = (
         message="error[E0816]: importing an ONNX file needs the `onnx` package, which is not installed",
     ),
     Code(
+        code="E0817",
+        title="an ONNX opset that is not written",
+        explanation="""`cnndsl export` writes ONNX's operators of opset 13 to 22. Before 13, softmax and reductions meant
+            something else, and no runtime of today needs them.""",
+        message="error[E0817]: opset 9 is not written\n = help: write one of 13 to 22",
+    ),
+    Code(
         code="E0821",
         title="not a network of Darknet or Caffe",
         explanation="""A .cfg file of Darknet is a list of sections, [net] first, of lines `option=value`; a .prototxt of

@@ -1,0 +1,239 @@
+"""Exported models: onnxruntime computes what torch does, and importing gives the network back."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+import cnndsl.exchange.onnx.export as exporting
+from cnndsl.cli import cli
+from cnndsl.compare import compare
+from cnndsl.errors import CnnError
+from cnndsl.exchange.onnx import read_onnx
+from cnndsl.exchange.onnx.export import OPSETS, export_onnx, to_onnx
+from cnndsl.exchange.write import write
+from cnndsl.files import choose_network, load_path, load_text
+from cnndsl.ir import Graph, InputSpec
+from cnndsl.ops import operations
+from cnndsl.passes.elaborate import elaborate
+from cnndsl.runtime.parameters import specs_of
+from cnndsl.runtime.reference import evaluate
+from cnndsl.runtime.weights import initial_tensors
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def graph_of(text: str) -> Graph:
+    program = load_text(text)
+    return elaborate(program, choose_network(program, None))
+
+
+def network(*layers: str, shape: str = "[9x8x4]") -> Graph:
+    return graph_of(f"network Net {{ input image {shape}\n" + "\n".join(layers) + "\n}")
+
+
+def weights_of(graph: Graph, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Weights that no layer makes vanish: statistics and biases are drawn, too."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = initial_tensors(specs_of(graph), seed=seed)
+    return {k: t if t.dim() > 1 else torch.rand(t.shape, generator=generator) + 0.5 for k, t in tensors.items()}
+
+
+def run(model: onnx.ModelProto, *inputs: torch.Tensor) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    feeds = {i.name: x.numpy() for i, x in zip(session.get_inputs(), inputs, strict=True)}
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def inputs_of(graph: Graph) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return [torch.randn(2, *node.type.torch_shape, generator=generator) for node in graph.inputs]
+
+
+def check(graph: Graph, *, opset: int = 17) -> onnx.ModelProto:
+    """Hold onnxruntime to torch, output by output."""
+    weights, inputs = weights_of(graph), inputs_of(graph)
+    model = to_onnx(graph, weights, opset=opset)
+    expected = evaluate(graph, inputs, weights)
+    found = run(model, *inputs)
+    assert len(found) == len(expected)
+    for (name, theirs), ours in zip(expected.items(), found.values(), strict=True):
+        error = (torch.from_numpy(ours) - theirs).norm() / theirs.norm()
+        assert error < 1e-5, name
+    return model
+
+
+LAYERS = [
+    "conv(6, 3x2, stride=(2, 1), pad=(1, 0, 2, 1), dilation=(1, 2))", "conv(8, 3x3, groups=2, bias=false)",
+    "conv(4, 3x3, pad=same, groups=in.channels)", "dense(5)", "dense(5, bias=false) -> dense(3)",
+    "maxpool(3x3, stride=2, pad=1)", "avgpool(2x2)", "globalavgpool", "globalmaxpool", "adaptiveavgpool(3x4)",
+    "adaptiveavgpool(4x3)", "adaptiveavgpool(9x8)", "adaptiveavgpool(1x1)", "batchnorm(eps=0.01)",
+    "batchnorm(affine=false)", "lrn(3, alpha=0.5, k=2)", "lrn(4, alpha=0.5, k=2)", "lrn(2, alpha=2, beta=0.5)",
+    "relu", "relu6", "leaky_relu(slope=0.2)", "elu(alpha=0.7)", "gelu", "silu", "sigmoid", "tanh", "hardswish",
+    "hardsigmoid", "dropout(0.3)", "flatten", "softmax", "flatten -> softmax", "identity", "pad((1, 2, 0, 3))",
+    "pad(1, value=-1.5)", "channel_shuffle(2)", "add { { relu } { } { tanh } }",
+    "mul { { } { globalavgpool -> sigmoid } }", "concat { { relu } { maxpool(3x3, stride=1, pad=1) } { } }",
+    "output aux { relu } tanh", "output raw { } relu", "add(@image)",
+]  # fmt: skip
+
+
+def test_every_layer_is_there() -> None:
+    text = " ".join(LAYERS)
+    assert [name for name in operations() if name not in text] == []
+
+
+@pytest.mark.parametrize("opset", [13, 17, 22])
+def test_layers(opset: int) -> None:
+    for layer in LAYERS:
+        try:
+            check(network("conv(4, 1x1)", *layer.split(" -> ")), opset=opset)
+        except Exception as error:
+            raise AssertionError(layer) from error
+
+
+@given(
+    kind=st.sampled_from(["maxpool", "avgpool"]), kernel=st.tuples(*[st.integers(1, 4)] * 2),
+    stride=st.tuples(*[st.integers(1, 5)] * 2), pad=st.tuples(*[st.integers(0, 2)] * 4), ceil=st.booleans(),
+    count=st.booleans(),
+)  # fmt: skip
+@example(kind="avgpool", kernel=(3, 3), stride=(2, 2), pad=(1, 1, 1, 1), ceil=True, count=True)
+@example(kind="avgpool", kernel=(3, 3), stride=(2, 2), pad=(1, 1, 1, 1), ceil=True, count=False)
+@example(kind="maxpool", kernel=(1, 1), stride=(5, 3), pad=(0, 0, 0, 0), ceil=True, count=False)
+def test_pooling(kind, kernel, stride, pad, ceil, count) -> None:
+    counted = f", count_pad={str(count).lower()}" if kind == "avgpool" else ""
+    layer = f"{kind}({kernel[0]}x{kernel[1]}, stride={stride}, pad={pad}, ceil={str(ceil).lower()}{counted})"
+    try:
+        graph = network(layer)
+    except CnnError:
+        assume(False)
+    check(graph)
+
+
+def test_the_oracle_tells_models_apart() -> None:
+    """MUTATION: another epsilon, padding that is counted, or a window of channels moved by one fails `check`."""
+    wrong = {
+        "batchnorm(eps=0.01)": "batchnorm(eps=0.02)", "lrn(3, alpha=0.5)": "lrn(2, alpha=0.5)",
+        "avgpool(3x3, stride=2, pad=1)": "avgpool(3x3, stride=2, pad=1, count_pad=false)", "silu": "hardswish",
+    }  # fmt: skip
+    for right, other in wrong.items():
+        a, b = network(f"x: {right}"), network(f"x: {other}")
+        weights, inputs = weights_of(a), inputs_of(a)
+        expected = evaluate(a, inputs, weights)["main"]
+        (found,) = run(to_onnx(b, weights), *inputs).values()
+        assert (torch.from_numpy(found) - expected).norm() / expected.norm() > 1e-4, right
+
+
+# --- round trips -----------------------------------------------------------------------------------
+
+
+def again(graph: Graph, folder: Path, *, opset: int = 17) -> tuple[Graph, dict[str, torch.Tensor]]:
+    """The network that importing the exported model gives."""
+    (path,) = export_onnx(graph, weights_of(graph), folder / "net.onnx", opset=opset)
+    written = write(read_onnx(path))
+    return written.graph, written.weights
+
+
+def without_pictures(graph: Graph) -> Graph:
+    """The graph without what it says of pictures, which is not a part of an ONNX model."""
+    return replace(graph, nodes=tuple(replace(node, spec=InputSpec()) if node.spec else node for node in graph.nodes))
+
+
+LOST = {
+    "adaptiveavgpool": "ONNX has no such pooling", "batchnorm(affine=false)": "ONNX's always has a scale",
+    "lrn(4": "ONNX has no such window", "lrn(2": "ONNX has no such window", "identity": "it does nothing",
+}  # fmt: skip
+"""Layers that compute the same numbers in ONNX, and come back as others."""
+
+
+@pytest.mark.parametrize("opset", [13, 22])
+def test_layers_come_back(tmp_path: Path, opset: int) -> None:
+    for number, layer in enumerate(LAYERS):
+        if layer.startswith(tuple(LOST)):
+            continue
+        graph = network("conv(4, 1x1)", *layer.split(" -> "))
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        found, _ = again(graph, folder, opset=opset)
+        assert compare(graph, found).same, (layer, [p for p in compare(graph, found).pairs if p.verdict != "same"])
+
+
+@pytest.mark.parametrize(
+    "name", ["lenet5", "googlenet", "resnet50", "squeezenet1_1", "shufflenet_v1",
+             "efficientnet_b0"],
+)
+def test_examples_come_back(tmp_path: Path, name: str) -> None:
+    """The same layers on the same wires, and the same weights by the same names."""
+    program = load_path(EXAMPLES / f"{name}.cnn")
+    graph = elaborate(program, choose_network(program, None))
+    found, weights = again(graph, tmp_path)
+    result = compare(without_pictures(graph), found)
+    assert result.same, [p for p in result.pairs if p.verdict != "same"]
+    assert result.keys[1]
+    ours = {tensor.double().sum().item(): key for key, tensor in weights.items()}
+    theirs = {tensor.double().sum().item(): key for key, tensor in weights_of(graph).items()}
+    assert ours.keys() == theirs.keys()
+
+
+# --- files and the command -------------------------------------------------------------------------
+
+
+def test_large_weights_lie_beside(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(exporting, "MAX_FILE", 1000)
+    graph = network("conv(64, 3x3)", "dense(10)")
+    made = export_onnx(graph, weights_of(graph), tmp_path / "net.onnx")
+    assert [path.name for path in made] == ["net.onnx", "net.onnx.data"]
+    session = onnxruntime.InferenceSession(made[0])
+    (x,) = inputs_of(graph)
+    expected = evaluate(graph, [x], weights_of(graph))["main"]
+    (found,) = session.run(None, {"image": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_opsets() -> None:
+    graph = network("relu")
+    assert list(OPSETS) == list(range(13, 23))
+    for opset in (12, 23):
+        with pytest.raises(CnnError) as caught:
+            to_onnx(graph, {}, opset=opset)
+        assert caught.value.diagnostics[0].code == "E0817"
+
+
+def test_names() -> None:
+    """Initialisers are called as the state dict, and outputs as the network's, but where a layer has that name."""
+    graph = network("main: conv(4, 1x1)", "output aux { relu }", "b: batchnorm")
+    model = to_onnx(graph, weights_of(graph))
+    assert {i.name for i in model.graph.initializer} == set(weights_of(graph))
+    assert [o.name for o in model.graph.output] == ["main_output", "aux"]
+    assert len({o for n in model.graph.node for o in n.output}) == sum(len(n.output) for n in model.graph.node)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    runner = CliRunner()
+    net, out = tmp_path / "net.cnn", tmp_path / "net.onnx"
+    net.write_text("network Net(classes = 3) { input image [8x8x3] conv(4, 3x3) -> relu dense(classes) }")
+
+    def invoke(*arguments: str):
+        return runner.invoke(cli, ["export", str(net), "-o", str(out), *arguments], prog_name="cnndsl")
+
+    first = invoke("--set", "classes=5", "--seed", "3")
+    assert first.exit_code == 0, first.stderr
+    assert "seed 3" in first.stderr
+    assert "net.onnx: Net, opset 17, 3 layers" in first.stdout
+    session = onnxruntime.InferenceSession(out)
+    assert session.run(None, {"image": np.zeros((2, 3, 8, 8), np.float32)})[0].shape == (2, 5)
+    again_ = invoke()
+    assert (again_.exit_code, "is there already" in again_.stderr) == (1, True)
+    assert invoke("--force").exit_code == 0
+    assert "E0817" in invoke("--force", "--opset", "9").stderr
+    missing = invoke("--force", "--weights", str(tmp_path / "none.pt"))
+    assert (missing.exit_code, "E0401" in missing.stderr) == (1, True)
+    assert list(itertools.chain(tmp_path.glob(".*"))) == []
