@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,12 @@ Examples:
   cnndsl import squeezenet.onnx -o squeezenet.cnn
   cnndsl import detector.onnx -o detector.cnn --name Detector --input-shape image=320x320x3
   cnndsl import squeezenet.onnx -o - | cnndsl summary -
+  cnndsl import darknet19.cfg --weights darknet19.weights -o darknet19.cnn
+  cnndsl import deploy.prototxt --weights bvlc_googlenet.caffemodel -o googlenet.cnn
 
-MODEL is an .onnx file. Its weights go into a .safetensors file beside NET, under the names that NET gives them. What a
-network computes is kept; an operator that no layer computes is an error, and nothing is put in its place. How pictures
-become the input is in none of these files: it is left to fill in.
+MODEL is an .onnx file, a .cfg file of Darknet or a .prototxt of Caffe. The weights go into a .safetensors file beside
+NET, under the names that NET gives them. What a network computes is kept; an operator that no layer computes is an
+error, and nothing is put in its place. How pictures become the input is in none of these files: it is left to fill in.
 """
 
 
@@ -42,21 +44,46 @@ class Options:
 
     name: str
     shapes: Mapping[str, tuple[int, ...]]
+    weights: str | None = None
 
 
 def _onnx(path: Path, options: Options) -> Model:
+    if options.weights is not None:
+        raise click.UsageError("--weights is for .cfg and .prototxt files: an .onnx file holds its own")
     read = torch_module("cnndsl.exchange.onnx.read", "importing a network").read_onnx
     model: Model = read(path, name=options.name, input_shapes=options.shapes)
     return model
 
 
-READERS: Mapping[str, Callable[[Path, Options], Model]] = {".onnx": _onnx}
+def _darknet(path: Path, options: Options) -> Model:
+    door = torch_module("cnndsl.exchange.darknet", "importing a network")
+    model: Model = door.read_cfg(path)
+    if options.weights is not None:
+        model = replace(model, weights=door.read_weights(options.weights, model.graph))
+    return _named(model, options)
+
+
+def _caffe(path: Path, options: Options) -> Model:
+    door = torch_module("cnndsl.exchange.caffe", "importing a network")
+    return _named(door.read_prototxt(path, weights=options.weights), options)
+
+
+def _named(model: Model, options: Options) -> Model:
+    if options.shapes:
+        raise click.UsageError("--input-shape is for .onnx files: others say the shapes of their inputs")
+    return replace(model, graph=replace(model.graph, name=options.name)) if options.name else model
+
+
+READERS: Mapping[str, Callable[[Path, Options], Model]] = {".onnx": _onnx, ".cfg": _darknet, ".prototxt": _caffe}
 """By the ending of the file."""
 
 
 @click.command(cls=Command, name="import", epilog=_EXAMPLES)
 @click.argument("file", metavar="MODEL")
 @click.option("-o", "--output", required=True, metavar="NET.cnn", help="The file to write; - for standard output.")
+@click.option(
+    "--weights", metavar="W", help="The .weights or .caffemodel file of a .cfg or .prototxt. Else there are none."
+)
 @click.option("--name", default="", metavar="NAME", help="The network's name. Default: the one that MODEL has.")
 @click.option(
     "--input-shape", "shapes", multiple=True, metavar="[INPUT=]HxWxC",
@@ -64,7 +91,9 @@ READERS: Mapping[str, Callable[[Path, Options], Model]] = {".onnx": _onnx}
 )
 @click.option("--force", is_flag=True, help="Write over files that are there.")
 @json_option
-def command(*, file: str, output: str, name: str, shapes: tuple[str, ...], force: bool, as_json: bool) -> None:
+def command(
+    *, file: str, output: str, weights: str | None, name: str, shapes: tuple[str, ...], force: bool, as_json: bool
+) -> None:
     """Write a network of another format as a .cnn file."""
     if name and not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise click.BadParameter(f"{name} is no name: letters, digits and _", param_hint="--name")
@@ -76,7 +105,7 @@ def command(*, file: str, output: str, name: str, shapes: tuple[str, ...], force
         progress.phase("loading torch")
         door = torch_module("cnndsl.exchange.imported", "importing a network")
         progress.phase("reading the model")
-        model = reader(Path(file), Options(name, _shapes(shapes)))
+        model = reader(Path(file), Options(name, _shapes(shapes), weights))
         progress.phase("writing the network")
         done: Imported = door.imported(model)
         if written:
