@@ -53,3 +53,10 @@ def leading_to(graph: Graph, output: str) -> set[str]:
             found.add(name)
             waiting.extend(graph.by_name[name].inputs)
     return found
+
+
+def of_main(graph: Graph) -> tuple[int, int]:
+    """Parameters and multiply-accumulates of the layers that the output `main` depends on."""
+    names = leading_to(graph, "main")
+    learned = sum(w.size for node, w in weights_of(graph) if w.learned and node.name in names)
+    return learned, sum(node_macs(graph, node) for node in graph.nodes if node.name in names)

@@ -5,23 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 from branched import BRANCHED, HEADS, TORCHVISION, torchvision_module
-from example_graphs import EXAMPLES, graph_of, keys_of, leading_to, macs, node_macs, parameters, weights_of
+from example_graphs import EXAMPLES, graph_of, keys_of, macs, node_macs, of_main, parameters, weights_of
 from torch import nn
 from torchvision_models import models
 
 from cnndsl.errors import CnnError
 from cnndsl.files import choose_network, load_text
-from cnndsl.ir import Graph, InputSpec, TensorType
+from cnndsl.ir import InputSpec, TensorType
 from cnndsl.passes.elaborate import elaborate
 
 MODELS = [name for name, published in BRANCHED.items() if published.model]
-
-
-def of_main(graph: Graph) -> tuple[int, int]:
-    """Parameters and multiply-accumulates of the layers that the output `main` depends on."""
-    names = leading_to(graph, "main")
-    learned = sum(w.size for node, w in weights_of(graph) if w.learned and node.name in names)
-    return learned, sum(node_macs(graph, node) for node in graph.nodes if node.name in names)
 
 
 def macs_by_hooks(module: nn.Module) -> int:
