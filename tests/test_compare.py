@@ -240,3 +240,16 @@ def test_settings_go_where_there_is_a_parameter(run) -> None:
 def test_not_twice_from_standard_input(run) -> None:
     result = run("diff", "-", "-")
     assert (result.exit_code, "standard input" in result.stderr) == (2, True)
+
+
+def test_files_of_other_formats(run, tmp_path: Path) -> None:
+    """A Darknet file against the same network in the language."""
+    cfg, net = tmp_path / "net.cfg", tmp_path / "net.cnn"
+    cfg.write_text("[net]\nheight=8\nwidth=8\nchannels=3\n[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=relu\n")
+    net.write_text("network Net { input image [8x8x3] conv(4, 3x3, pad=1) -> leaky_relu(slope=0.1) }")
+    result = run("diff", cfg, net)
+    assert result.exit_code == 0, result.stderr
+    assert "relu against leaky_relu: another function" in result.stdout
+    net.write_text("network Net { input image [8x8x3] conv(4, 3x3, pad=1) -> relu }")
+    assert run("diff", cfg, net, "--exit-code").exit_code == 0
+    assert run("diff", tmp_path / "no.onnx", net).exit_code == 1

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
 from cnndsl.cli import terminal
 from cnndsl.cli.commands import WRONG, Command
+from cnndsl.cli.import_ import READERS, Options
 from cnndsl.cli.options import json_option, read_settings, set_option
-from cnndsl.cli.sources import load_graph
+from cnndsl.cli.sources import load
 from cnndsl.cli.table import Column, fitting_widths, render_rows, wrap
 from cnndsl.cli.terminal import bold, dim
+from cnndsl.cli.torch_modules import torch_module
 from cnndsl.compare import Comparison, Pair, compare, runs
 from cnndsl.figures import compact, counted, grouped
+from cnndsl.files import Program, choose_network
 from cnndsl.ir import Graph, Node
+from cnndsl.passes.elaborate import elaborate
 from cnndsl.summary import Layer, summarize, title_of
 
 _EXAMPLES = """\b
@@ -24,10 +29,12 @@ Examples:
   cnndsl diff examples/resnet50.cnn examples/resnet50_v1.cnn
   cnndsl diff vgg.cnn:VGG16 vgg.cnn:VGG19 --all
   cnndsl diff old.cnn new.cnn --exit-code --json
+  cnndsl diff examples/squeezenet1_1.cnn squeezenet.onnx
 
 The first column says how two layers compare: a space where they compute the same, ~ where their shapes agree but
 they compute other numbers, ! where the shapes differ, < and > where only the first or the second network has the
-layer. MACs are for one picture. Names play no part but for the weights' keys.
+layer. MACs are for one picture. Names play no part but for the weights' keys. A and B are .cnn files, or files that
+`cnndsl import` reads.
 """
 
 _MARKS = {"same": " ", "numbers": "~", "shapes": "!", "left": "<", "right": ">"}
@@ -66,22 +73,37 @@ def command(
 
 def _loaded(left: str, right: str, values: dict[str, Any]) -> tuple[Graph, Graph]:
     """Both networks, each with those of the settings that it has a parameter for."""
-    from cnndsl.cli.sources import load
-    from cnndsl.files import choose_network
-    from cnndsl.passes.elaborate import elaborate
-
-    if not values:
-        return load_graph(left, {}), load_graph(right, {})
-    found = []
-    for target in (left, right):
-        program, name = load(target, {})
-        found.append((program, choose_network(program, name)))
-    known = [{p.name for p in network.parameters} for _, network in found]
-    graphs = []
-    for (program, network), own, others in zip(found, known, reversed(known), strict=True):
-        mine = {name: value for name, value in values.items() if name in own or name not in others}
-        graphs.append(elaborate(program, network, mine))
+    found = [_Side(target) for target in (left, right)]
+    known = [side.parameters for side in found]
+    graphs = [
+        side.graph({name: value for name, value in values.items() if name in own or name not in others})
+        for side, own, others in zip(found, known, reversed(known), strict=True)
+    ]
     return graphs[0], graphs[1]
+
+
+class _Side:
+    """A network of the command line: of a .cnn file, or of one that `cnndsl import` reads."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.foreign = READERS.get(Path(target).suffix.lower())
+        self.program: Program | None = None
+        self.parameters: set[str] = set()
+        if self.foreign is None:
+            self.program, name = load(target, {})
+            self.network = choose_network(self.program, name)
+            self.parameters = {p.name for p in self.network.parameters}
+
+    def graph(self, settings: dict[str, Any]) -> Graph:
+        """The network with settings. Raises CnnError."""
+        if self.foreign is None:
+            assert self.program is not None
+            return elaborate(self.program, self.network, settings)
+        model = self.foreign(Path(self.target), Options("", {}))
+        write = torch_module("cnndsl.exchange.write", "reading a network of another format").write
+        graph: Graph = write(model).graph
+        return graph
 
 
 # --- text ------------------------------------------------------------------------------------------
