@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cnndsl.exchange.write.alike import kind_of_group, variant
-from cnndsl.exchange.write.callings import block_name, parameter_name
+from cnndsl.exchange.write.callings import block_name, parameter_names
 from cnndsl.exchange.write.names import Path
 from cnndsl.exchange.write.parameters import Parameter, Parameters, Unlike
-from cnndsl.exchange.write.slots import Laid, Row
-from cnndsl.exchange.write.tree import Body, Group, If, Layer, Repeat, bodies_of, end_of, items_within
+from cnndsl.exchange.write.repeats import common_call, counted
+from cnndsl.exchange.write.slots import Choice, Laid, Row
+from cnndsl.exchange.write.tree import Body, Goto, Group, If, Layer, Output, Repeat, bodies_of, end_of, items_within
 from cnndsl.exchange.write.words import op_text
 from cnndsl.ir import Graph
+from cnndsl.ops.joins import Add
 
-OVERHEAD = 30
+OVERHEAD = 20
 """Characters that a block must save beyond its own: it is one more thing to understand."""
 
 
@@ -52,6 +54,8 @@ class _Kind:
 
     members: list[Group] = field(default_factory=list)
     height: int = 0
+    parts: tuple[_Kind, ...] = ()
+    """Of groups with a shortcut and others without one: the two kinds that these are by themselves."""
 
     @property
     def forced(self) -> str:
@@ -63,14 +67,14 @@ def find_blocks(body: Body, graph: Graph) -> list[Block]:
     """Make calls of alike groups where that saves text; the blocks, inner ones first."""
     places: dict[int, _Place] = {}
     _find_places(body, (), "", places)
-    kinds = _kinds(body, graph)
+    kinds = _with_residuals(_kinds(body, graph), graph)
     while True:
         candidates = _written_twice(body, kinds)
         sites = _sites(body, {id(group): kind for kind in candidates for group in kind.members})
         blocks = []
         taken: set[str] = set()
         refused = []
-        for group in (g for kind in kinds.values() for g in kind.members):
+        for group in (g for kind in kinds for g in kind.members):
             group.block = None
         for kind in sorted(candidates, key=lambda k: k.height):
             block = _block(kind, graph, places, sites[kind], taken)
@@ -80,7 +84,7 @@ def find_blocks(body: Body, graph: Graph) -> list[Block]:
                 blocks.append(block)
         if not refused:
             return blocks
-        kinds = {key: kind for key, kind in kinds.items() if kind not in refused}
+        kinds = [part for kind in kinds for part in (kind.parts if kind in refused else (kind,))]
 
 
 def _find_places(body: Body, path: Path, start: str, places: dict[int, _Place]) -> None:
@@ -103,8 +107,8 @@ def _find_places(body: Body, path: Path, start: str, places: dict[int, _Place]) 
         start = end_of([item], start)
 
 
-def _kinds(body: Body, graph: Graph) -> dict[Hashable, _Kind]:
-    """Groups by kind, where there are several."""
+def _kinds(body: Body, graph: Graph) -> list[_Kind]:
+    """Groups by kind."""
     kinds: dict[Hashable, _Kind] = {}
     for item in items_within(body):
         if isinstance(item, Group):
@@ -121,7 +125,35 @@ def _kinds(body: Body, graph: Graph) -> dict[Hashable, _Kind]:
         for group, found in zip(kind.members, variants, strict=True):
             part = split.setdefault((key, None if one_way else found), _Kind(height=kind.height))
             part.members.append(group)
-    return {key: kind for key, kind in split.items() if len(kind.members) > 1}
+    return list(split.values())
+
+
+def _with_residuals(kinds: list[_Kind], graph: Graph) -> list[_Kind]:
+    """The kinds, those of a group with a shortcut around it and without one as one kind."""
+    plain: dict[Hashable, _Kind] = {}
+    for kind in kinds:
+        match kind.members[0].body:
+            case [Group() as inner]:
+                plain[inner.label, kind_of_group(inner, graph)] = kind
+    done = []
+    for kind in kinds:
+        within = _inside_shortcut(kind.members[0], graph)
+        other = plain.get((within.label, kind_of_group(within, graph))) if within is not None else None
+        if other is not None and other in kinds:
+            parts = (kind, other)
+            done.append(_Kind([*kind.members, *other.members], max(kind.height, other.height), parts))
+        else:
+            done.append(kind)
+    merged = {id(part) for kind in done for part in kind.parts}
+    return [kind for kind in done if id(kind) not in merged]
+
+
+def _inside_shortcut(group: Group, graph: Graph) -> Group | None:
+    """What a group adds its input to, if that is another group."""
+    match group.body:
+        case [Layer(arms=[[], [Group() as inner]] | [[Group() as inner], []], refs=[]) as join]:
+            return inner if isinstance(graph.by_name[join.node].op, Add) else None
+    return None
 
 
 def _height(body: Body) -> int:
@@ -129,9 +161,9 @@ def _height(body: Body) -> int:
                 for item in body for inner in bodies_of(item)), default=0)
 
 
-def _written_twice(body: Body, kinds: Mapping[Hashable, _Kind]) -> list[_Kind]:
+def _written_twice(body: Body, kinds: Sequence[_Kind]) -> list[_Kind]:
     """The kinds that stand in a text at two places or more, when each is written once."""
-    candidates = list(kinds.values())
+    candidates = [kind for kind in kinds if len(kind.members) > 1]
     while True:
         sites = _sites(body, {id(group): kind for kind in candidates for group in kind.members})
         kept = [kind for kind in candidates if sites[kind] > 1 or kind.forced]
@@ -153,6 +185,8 @@ def _sites(body: Body, kind_of: Mapping[int, _Kind]) -> Counter[_Kind]:
                     continue
             inner = bodies_of(item)
             waiting.extend(inner[:1] if isinstance(item, Repeat) else inner)
+            if kind is not None and kind.parts:
+                waiting.extend(inner)  # with a shortcut and without one
     return sites
 
 
@@ -160,31 +194,71 @@ def _block(
     kind: _Kind, graph: Graph, places: Mapping[int, _Place], sites: int, taken: set[str]
 ) -> Block | None:
     """The block of a kind, its members made calls; None where it cannot be or saves nothing."""
-    rows = [Row(number, group.body, places[id(group)].start) for number, group in enumerate(kind.members)]
     laid = Laid(graph)
-    # The first that has all that any of them has stands for all: its layers are those of the text.
-    rows.sort(key=lambda row: -sum(1 for _ in items_within(row.body)))
-    body = laid.body(rows)
-    entries = {row.call: graph.by_name[row.start].type for row in rows}
+    entries = {number: graph.by_name[places[id(group)].start].type for number, group in enumerate(kind.members)}
+    body = _laid_residual(kind, laid, places) if kind.parts else _laid(kind, laid, places)
+    if body is None:
+        return None
     try:
-        parameters = Parameters(laid, entries, parameter_name).run()
+        parameters = Parameters(laid, entries, lambda found: parameter_names(found, graph)).run()
     except Unlike:
         return None
-    first = kind.members[rows[0].call]
+    first = max(kind.members, key=lambda group: sum(1 for _ in items_within(group.body)))
     name = kind.forced or block_name(kind.members, graph, {p.name for p in parameters}, taken)
     block = Block(name, parameters, body, places[id(first)].path)
     for number, group in enumerate(kind.members):
         group.values = {p.name: p.values[number] for p in parameters}
         group.spare = {p.name for p in parameters if number in p.spare}
         group.written = {p.name: p.text(group.values[p.name]) for p in parameters if p.name not in group.spare}
-    whole = _length(first.body, graph)
-    call = max(len(block.call(group.written)) for group in kind.members)
-    if not kind.forced and sites * whole <= whole + sites * call + sum(len(p.name) + 10 for p in parameters) + OVERHEAD:
+    if not kind.forced and not _saves(block, kind, sites, _length(first.body, graph)):
         return None
     taken.add(name)
     for group in kind.members:
         group.block = block
     return block
+
+
+def _laid(kind: _Kind, laid: Laid, places: Mapping[int, _Place]) -> Body:
+    """The body of a block. The first group that has all that any of them has stands for all."""
+    rows = [Row(number, group.body, places[id(group)].start) for number, group in enumerate(kind.members)]
+    rows.sort(key=lambda row: -sum(1 for _ in items_within(row.body)))
+    return laid.body(rows)
+
+
+def _laid_residual(kind: _Kind, laid: Laid, places: Mapping[int, _Place]) -> Body | None:
+    """The body of a block that adds its input to a call where it can; None where that is no call but longer."""
+    with_shortcut = len(kind.parts[0].members)
+    rows = []
+    for number, group in enumerate(kind.members):
+        inner = group.body if number >= with_shortcut else [_inside_shortcut(group, laid.graph)]
+        rows.append(Row(number, [item for item in inner if item is not None], places[id(group)].start))
+    call = laid.body(rows)
+    if not isinstance(call[0], Group) or call[0].block is None:
+        return None
+    join = kind.members[0].body[0]
+    assert isinstance(join, Layer)
+    both = Layer(join.node, [call if arm else [] for arm in join.arms], label=join.label)
+    chosen = If("", [both], call)
+    type_ = {row.call: laid.graph.by_name[row.start].type for row in rows}
+    made = {row.call: laid.graph.by_name[end_of(row.body, "")].type for row in rows}
+    laid.choices.append(Choice(chosen, {row.call: row.call < with_shortcut for row in rows}, type_, made=made))
+    return [chosen]
+
+
+def _saves(block: Block, kind: _Kind, sites: int, whole: int) -> bool:
+    """Whether calls and a definition are shorter than a text of `whole` characters at each place."""
+    if all(_becomes_repeat(group) for group in kind.members):
+        return False
+    arguments = [p for group in kind.members for p in block.parameters if p.name in group.written]
+    calls = len(block.name) + 2 + sum(6 + len(p.name) * bool(p.default) for p in arguments) // len(kind.members)
+    definition = whole + sum(len(p.name) + 6 for p in block.parameters) + OVERHEAD
+    return definition + sites * calls < sites * whole
+
+
+def _becomes_repeat(group: Group) -> bool:
+    """Whether a group will be written as a repeat of calls, short enough by itself."""
+    passes = counted(group.body)
+    return passes is not None and common_call([one[0] for one in passes]) is not None
 
 
 def _length(body: Body, graph: Graph) -> int:
@@ -207,4 +281,6 @@ def _parts(body: Body, graph: Graph) -> Iterator[int]:
                 yield from _parts(item.passes[0], graph)
             case Group() | If():
                 yield from _parts(item.body, graph)
+            case Goto() | Output():
+                pass
 

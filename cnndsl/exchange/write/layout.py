@@ -37,13 +37,24 @@ class Layout:
         """
         lines: list[Line] = []
         state = ""
+        before: tuple[Line, Line] | None = None
+        """The last line without the batch norm at its end, and that norm: where the line is broken if it must be."""
         for item in body:
             made = self._item(item, scope, depth, shapes=shapes)
             after = _goes_on(state, self._op(item)) if lines and len(made) == 1 else ""
             if after:
                 text = f"{lines[-1].text} -> {made[0].whole}"
                 if len(text) + len(lines[-1].label or "") + 2 + 4 * depth <= WIDTH:
+                    norm = isinstance(self._op(item), BatchNorm)
+                    broken = Line(lines[-1].text, lines[-1].depth, lines[-1].label, lines[-1].end) if norm else None
+                    before = (broken, made[0]) if broken is not None else before
                     lines[-1].text, lines[-1].end, state = text, made[0].end, after
+                    continue
+                if before is not None and lines[-1].text.endswith(f" -> {before[1].whole}"):
+                    # The norm comes with its activation.
+                    lines[-1:] = before
+                    lines[-1].text += f" -> {made[0].whole}"
+                    lines[-1].end, before, state = made[0].end, None, after
                     continue
             lines.extend(made)
             # A line that became too long goes on in the next one as if nothing had happened.
@@ -71,20 +82,23 @@ class Layout:
                 lines = self.body(item.passes[0], inside, depth + 1)
                 return self._short_or_braces(f"repeat {count} ", lines, item, depth, shapes=shapes)
             case If():
-                return self._braces(f"if {item.condition} ", self.body(item.body, scope, depth + 1))
+                lines = self._braces(f"if {item.condition} ", self.body(item.body, scope, depth + 1))
+                if item.otherwise:
+                    last = self._braces("} else ", self.body(item.otherwise, scope, depth + 1))
+                    lines = [*lines[:-1], *last]
+                return lines
 
     def _layer(self, item: Layer, scope: Path, depth: int, *, end: str) -> list[Line]:
         node = self.graph.by_name[item.node]
         if node.op is None:
-            text, comment = input_text(node, item.label or "")
-            return [Line(text + (f"    {comment}" if comment else ""))]
+            return [Line(input_text(node, item.label or ""))]
         refs = f"({', '.join(reference(self.targets[name], scope) for name in item.refs)})" if item.refs else ""
         text = f"{op_text(node.op, item.written)}{refs}"
         if not item.arms:
             return [Line(text, label=item.label, end=end)]
         head = Line(f"{text} {{", label=item.label, opens=True)
         arms = [line for arm in item.arms for line in self._arm(arm, scope, depth + 1)]
-        return [head, *deeper(arms), Line("}", end=end)]
+        return [head, *deeper(arms), Line("}", end=end, is_part=True)]
 
     def _arm(self, arm: Body, scope: Path, depth: int) -> list[Line]:
         """``{ }``, ``{ conv(64, 1x1) -> relu }``, or braces around lines."""
@@ -109,7 +123,7 @@ class Layout:
     def _group(self, item: Group, scope: Path, depth: int, *, shapes: bool) -> list[Line]:
         end = end_of(item.body, "") if shapes else ""
         if item.block is not None:
-            return [Line(item.block.call(item.written), label=item.label, end=end)]
+            return [Line(item.block.call(item.written), label=item.label, end=end, is_part=True)]
         assert item.label is not None
         lines = self.body(item.body, (*scope, item.label), depth + 1, shapes=shapes)
         calls = all(isinstance(inner, Repeat) or (isinstance(inner, Group) and inner.block) for inner in item.body)
@@ -125,7 +139,7 @@ class Layout:
         text = joined(lines, width=width)
         if text is None:
             return self._braces(head, lines, label=item.label)
-        return [Line(f"{head}{{ {text} }}", label=item.label, end=end_of([item], "") if shapes else "")]
+        return [Line(f"{head}{{ {text} }}", label=item.label, end=end_of([item], "") if shapes else "", is_part=True)]
 
     def _braces(self, head: str, lines: list[Line], *, label: str | None = None) -> list[Line]:
         return [Line(f"{head}{{", label=label, opens=True), *deeper(in_columns(lines)), Line("}")]

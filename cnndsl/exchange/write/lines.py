@@ -27,6 +27,8 @@ class Line:
     label: str | None = None
     end: str = ""
     opens: bool = False
+    is_part: bool = False
+    """Whether it stands for several layers: a call, a repeat or a whole group."""
 
     @property
     def whole(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 from cnndsl.exchange.write.numbers import Expression, factor, number_of, shown
 from cnndsl.exchange.write.slots import Choice, Laid, Sample, Slot
-from cnndsl.exchange.write.tree import Group, Layer, items_within
+from cnndsl.exchange.write.tree import Group, Layer, Repeat, items_within
 from cnndsl.ir import TensorType
 
 COUNTS = frozenset({"filters", "groups", "units"})
@@ -18,7 +19,10 @@ COUNTS = frozenset({"filters", "groups", "units"})
 LARGE = 16
 """A quotient from which on the number of channels in front of the block is the likelier reason: 1/4 of 1/6."""
 
-Naming = Callable[[Slot, Sequence["Parameter"]], str]
+_ORDER = {"n": 0, "filters": 1, "units": 1}
+"""What people give first: how many, how wide."""
+
+Naming = Callable[[Sequence["Parameter"]], Sequence[str]]
 
 
 @dataclass(eq=False)
@@ -52,7 +56,7 @@ class Parameters:
     """Finds the parameters that make all calls of one text, and writes what stands for them into it."""
 
     def __init__(self, laid: Laid, entries: Mapping[int, TensorType], naming: Naming) -> None:
-        """`entries` are the types that flow into the calls, `naming` names a parameter by its first place."""
+        """`entries` are the types that flow into the calls; `naming` names all parameters at once."""
         self.laid, self.entries, self.naming = laid, entries, naming
         self.found: list[Parameter] = []
         self.meaning: dict[tuple[int, str], Callable[[int], int | None]] = {}
@@ -66,7 +70,26 @@ class Parameters:
             choice.item.condition = self._condition(choice)
         for p in self.found:
             self._find_default(p)
-        return sorted(self.found, key=lambda p: bool(p.default))
+        self._name()
+        return sorted(self.found, key=lambda p: (bool(p.default), _ORDER.get(p.slot.root, 2)))
+
+    def _name(self) -> None:
+        """Put the parameters' names where signs stood for them."""
+        names = {p.name: name for p, name in zip(self.found, self.naming(self.found), strict=True)}
+
+        def named(text: str) -> str:
+            return re.sub(r"\$\d+", lambda sign: names[sign[0]], text)
+
+        for slot in self.laid.slots:
+            match slot.owner:
+                case Repeat() as repeat:
+                    repeat.count = named(repeat.count)
+                case Layer() | Group() as item:
+                    item.written = {name: named(text) for name, text in item.written.items()}
+        for choice in self.laid.choices:
+            choice.item.condition = named(choice.item.condition)
+        for p in self.found:
+            p.name, p.default = names[p.name], named(p.default)
 
     # --- places ----------------------------------------------------------------------------------------
 
@@ -76,10 +99,14 @@ class Parameters:
         if all(s.left_out for s in samples):
             return
         first = samples[0].value
+        same = self._same(samples) if slot.optional else None
+        if same is not None and same.slot.root == slot.root:
+            self._refer(slot, same, Expression(same.name))
+            return
         if all(s.value == first for s in samples):
             if slot.root == "groups" and number_of(first) != 1 and _of_channels(samples) == Expression("in.channels"):
                 slot.write("in.channels")
-            elif isinstance(slot.owner, Group):
+            elif isinstance(slot.owner, Group | Repeat):
                 slot.write(slot.show(first))
             return
         p = self._same(samples)
@@ -94,7 +121,7 @@ class Parameters:
                 raise Unlike
         if len(values) < len(self.entries):
             raise Unlike
-        p = Parameter(self.naming(slot, self.found), slot, values)
+        p = Parameter(f"${len(self.found)}", slot, values)
         self.found.append(p)
         self._refer(slot, p, Expression(p.name))
 
@@ -149,26 +176,32 @@ class Parameters:
     # --- shortcuts -------------------------------------------------------------------------------------
 
     def _condition(self, choice: Choice) -> str:
-        """What tells whether a call needs a shortcut's projection. Raises Unlike."""
+        """What tells whether a call has a projection, or a shortcut at all. Raises Unlike."""
+        differ, word = ("!=", "or") if choice.body is not None else ("==", "and")
         tests: list[tuple[str, Callable[[int], bool]]] = []
         size = self._channels_made(choice)
         if size is not None and all(x.is_map for x in choice.x.values()):
             text, made = size
-            tests.append((f"in.channels != {text}", lambda call: choice.x[call].channels != made(call)))
+            tests.append((f"in.channels {differ} {text}", lambda call: choice.x[call].channels != made(call)))
         stride = next((p for p in self.found if p.slot.root == "stride"), None)
         if stride is not None:
-            step = f"{stride.name} != 1"
+            step = f"{stride.name} {differ} 1"
             if tests:
                 text, differs = tests[0]
-                tests.insert(0, (f"{step} or {text}", lambda call: stride.number(call) != 1 or differs(call)))
+                tests.insert(0, (f"{step} {word} {text}", lambda call: stride.number(call) != 1 or differs(call)))
             tests.append((step, lambda call: stride.number(call) != 1))
         for text, test in tests:
-            if all(test(call) == needed for call, needed in choice.needed.items()):
+            if all(test(call) == (needed == (word == "or")) for call, needed in choice.needed.items()):
                 return text
         raise Unlike
 
     def _channels_made(self, choice: Choice) -> tuple[str, Callable[[int], int | None]] | None:
-        """The channels that a projection makes: as the text has them, and computed for a call."""
+        """The channels that a block makes: as the text has them, and computed for a call."""
+        if choice.body is None:
+            for p in self.found:
+                if all(p.number(call) == type_.channels for call, type_ in choice.made.items()):
+                    return p.name, p.number
+            return None
         places = [
             slot for item in items_within(choice.body) for slot in self.laid.slots
             if slot.owner is item and slot.root == "filters"

@@ -6,7 +6,7 @@ Layers and groups that are equal are found before there are blocks, calls of blo
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 from cnndsl.exchange.write.labels import referred
 from cnndsl.exchange.write.names import is_main
@@ -150,14 +150,28 @@ class Repeats:
 
 def counted(body: Body) -> list[Body] | None:
     """The bodies of items labelled 0, 1, 2 and so on, and nothing else; None where there are others."""
+    passes = _passes_of(body, "")
+    return passes if passes is not None and len(passes) == len(body) > 1 else None
+
+
+def _passes_of(items: Sequence[Item], stem: str) -> list[Body] | None:
+    """The bodies of groups that are labelled with a stem and 0, 1, 2 and so on."""
     passes: list[Body] = []
+    for number, item in enumerate(items):
+        if not isinstance(item, Group) or item.label != f"{stem}{number}":
+            break
+        passes.append([Group(None, item.body, item.block, item.written, item.values, item.spare)])
+    return passes or None
+
+
+def _hyphened(body: Body) -> Iterator[tuple[int, str, list[Body]]]:
+    """Runs of groups labelled block3-0, block3-1 and so on: where each begins, its stem and the bodies."""
     for number, item in enumerate(body):
-        match item:
-            case Group() if item.label == str(number):
-                passes.append([Group(None, item.body, item.block, item.written, item.values, item.spare)])
-            case _:
-                return None
-    return passes if len(passes) > 1 else None
+        label = item.label if isinstance(item, Group) else None
+        if label is not None and label.endswith("-0"):
+            passes = _passes_of(body[number:], label[:-1])
+            if passes is not None and len(passes) > 1:
+                yield number, label[:-1], passes
 
 
 # --- calls -----------------------------------------------------------------------------------------------
@@ -172,9 +186,15 @@ def fold_calls(body: Body, kept: set[str]) -> None:
         for inner in bodies_of(item)[:1] if isinstance(item, Repeat) else bodies_of(item):
             fold_calls(inner, kept)
         passes = counted(item.body) if isinstance(item, Group) and item.label is not None else None
-        if passes is not None and (written := _common([one[0] for one in passes])) is not None:
+        if passes is not None and (written := common_call([one[0] for one in passes])) is not None:
             _write(passes, written)
             body[number] = Repeat(item.label, passes)  # type: ignore[union-attr]
+    for start, stem, passes in reversed([*_hyphened(body)]):
+        if (written := common_call([one[0] for one in passes])) is not None:
+            _write(passes, written)
+            for one in passes:
+                one[0].label = stem  # type: ignore[union-attr]
+            body[start : start + len(passes)] = [Repeat(None, passes)]
     _fold_equal(body, kept)
 
 
@@ -197,7 +217,7 @@ def _ends(body: Body) -> list[str]:
     return [item.node for item in body[-1:] if isinstance(item, Layer)]
 
 
-def _common(items: Sequence[Item]) -> dict[str, str] | None:
+def common_call(items: Sequence[Item]) -> dict[str, str] | None:
     """What can be written in calls so that one text stands for all; None where there is no such text."""
     first = items[0]
     if not isinstance(first, Group) or first.block is None:
@@ -232,12 +252,12 @@ def _fold_equal(body: Body, kept: set[str]) -> None:
         last = number
         while last < len(body):
             more = _passes(body[last], kept)
-            if more is None or _common([one[0] for one in [*passes, *more]]) is None:
+            if more is None or common_call([one[0] for one in [*passes, *more]]) is None:
                 break
             passes.extend(more)
             last += 1
         if last - number > 1:
-            written = _common([one[0] for one in passes])
+            written = common_call([one[0] for one in passes])
             assert written is not None
             _write(passes, written)
             body[number:last] = [Repeat(None, passes)]

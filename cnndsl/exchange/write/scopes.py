@@ -45,13 +45,17 @@ class _Scopes:
     def _path(self, item: Item) -> Path | None:
         """The path that all kept names within an item share; None where there are none.
 
-        For a side output named as the layers in it are, that is the path before its name.
+        For a side output named as the layers in it are, that is the path before its name, and for a join whose own
+        name says where it stands, that.
         """
         if id(item) not in self.around:
             found = [self.names.paths[at.node][:-1] for at in layers_within([item]) if at.node in self.names.paths]
             path = commonprefix(found) if found else None
             if path is not None and isinstance(item, Output) and item.name in path:
                 path = path[: path.index(item.name)]
+            if path is not None and isinstance(item, Layer) and item.arms:
+                place = self.names.places.get(item.node)
+                path = place if place is not None and place == path[: len(place)] else path
             self.around[id(item)] = path
         return self.around[id(item)]
 

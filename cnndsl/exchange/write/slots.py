@@ -9,7 +9,6 @@ from typing import Any
 from cnndsl.exchange.write.alike import shortcut
 from cnndsl.exchange.write.tree import Body, Goto, Group, If, Item, Layer, Repeat, end_of
 from cnndsl.ir import Graph, TensorType
-from cnndsl.ops.base import Op
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,10 @@ class Slot:
     default: Any = None
     label: str = ""
     """The nearest label around it."""
-    op: Op | None = None
-    arm: tuple[Body, int] | None = None
-    """The arm of a concat that it stands in, if it does, and which of that arm's items it belongs to."""
+    arm: Body | None = None
+    """The arm of a concat that it stands in, if it does."""
+    squeezes: bool = False
+    """Whether it stands in an arm of a product."""
     optional: bool = False
 
     def write(self, text: str) -> None:
@@ -60,13 +60,17 @@ class Slot:
 
 @dataclass(eq=False)
 class Choice:
-    """A shortcut that some calls need and others do not: the `If` in the text, and the calls with what flows in."""
+    """What some calls have and others do not: the `If` in the text, and for each call whether it has it.
+
+    That is the projection `body` of a shortcut; or without one the whole shortcut around what makes `made`.
+    """
 
     item: If
     needed: dict[int, bool]
     x: dict[int, TensorType]
-    body: Body
-    """The shortcut as it stands in the text."""
+    """What flows in."""
+    body: Body | None = None
+    made: dict[int, TensorType] = field(default_factory=dict)
 
 
 @dataclass
@@ -77,22 +81,19 @@ class Laid:
     slots: list[Slot] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)
     _label: str = ""
-    _arm: tuple[Body, int] | None = None
+    _arm: Body | None = None
+    _join: str = ""
     _optional: bool = False
 
     def body(self, rows: Sequence[Row]) -> Body:
         """One body for all; rows are those of all calls, of a repeat one for each pass."""
         done: Body = []
         starts = [row.start for row in rows]
-        outer = self._arm
         for number, item in enumerate(rows[0].body):
             items = [row.body[number] for row in rows]
             calls = [row.call for row in rows]
-            if outer is not None:
-                self._arm = (outer[0], number)
             done.append(self._item(item, items, calls, starts))
             starts = [end_of([at], start) for at, start in zip(items, starts, strict=True)]
-        self._arm = outer
         return done
 
     def _type(self, node: str) -> TensorType:
@@ -117,7 +118,7 @@ class Laid:
             case Repeat():
                 done = Repeat(item.label, [])
                 samples = [Sample(call, len(at.passes), self._type(start)) for call, at, start in rows]
-                self.slots.append(Slot(done, "n", "n", str, samples, optional=self._optional))
+                self._slot(Slot(done, "n", "n", str, samples))
                 inner = []
                 for call, at, start in rows:
                     for one in at.passes:
@@ -145,18 +146,18 @@ class Laid:
                 for (call, _, start), value in zip(rows, values, strict=True)
             ]
             default = None if a.required else a.default
-            self.slots.append(
-                Slot(done, a.name, a.name, a.kind.show, samples, default, self._label, op, self._arm, self._optional)
-            )
+            self._slot(Slot(done, a.name, a.name, a.kind.show, samples, default))
         short = shortcut(item, self.graph)
         for number in range(len(item.arms)):
             arms = [Row(call, at.arms[number], start) for call, at, start in rows]
-            outer, self._arm = self._arm, (item.arms[number], 0) if op.name == "concat" else self._arm
+            outer = self._arm, self._join
+            self._arm = item.arms[number] if op.name == "concat" else self._arm
+            self._join = op.name
             if number == short and any(row.body for row in arms) and not all(row.body for row in arms):
                 done.arms.append(self._choice(arms))
             else:
                 done.arms.append(self.body(arms))
-            self._arm = outer
+            self._arm, self._join = outer
         return done
 
     def _choice(self, arms: Sequence[Row]) -> Body:
@@ -182,6 +183,10 @@ class Laid:
                 Sample(call, at.values[p.name], self._type(start), p.name in at.spare) for call, at, start in rows
             ]
             default = p.default_value
-            self.slots.append(
-                Slot(done, p.name, p.slot.root, p.text, samples, default, self._label, None, self._arm, self._optional)
-            )
+            self._slot(Slot(done, p.name, p.slot.root, p.text, samples, default))
+
+    def _slot(self, slot: Slot) -> None:
+        slot.label, slot.arm, slot.squeezes, slot.optional = (
+            self._label, self._arm, self._join == "mul", self._optional,
+        )
+        self.slots.append(slot)

@@ -70,10 +70,11 @@ class Repeat:
 
 @dataclass(eq=False)
 class If:
-    """``if condition { ... }`` in the text of a block, about the passes of which some have `body`."""
+    """``if condition { ... } else { ... }`` in the text of a block."""
 
     condition: str
     body: Body
+    otherwise: Body = field(default_factory=list)
 
 
 Item = Layer | Goto | Output | Group | Repeat | If
@@ -85,8 +86,10 @@ def bodies_of(item: Item) -> Sequence[Body]:
     match item:
         case Layer():
             return item.arms
-        case Output() | Group() | If():
+        case Output() | Group():
             return [item.body]
+        case If():
+            return [item.body, item.otherwise]
         case Repeat():
             return item.passes
     return []

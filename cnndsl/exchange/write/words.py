@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cnndsl.exchange.write.lines import WIDTH
 from cnndsl.ir import InputSpec, Node
 from cnndsl.ops.base import Op
 from cnndsl.ops.fields import show_value
@@ -30,19 +31,27 @@ def op_text(op: Op, written: Mapping[str, str]) -> str:
     return f"{op.name}({', '.join(shown)})" if shown else op.name
 
 
-def input_text(node: Node, name: str) -> tuple[str, str]:
-    """``input image [224x224x3] (crop=224)``, and a comment where nothing says how pictures are prepared."""
+def input_text(node: Node, name: str) -> str:
+    """``input image [224x224x3] (crop=224)``, in two lines if it is long.
+
+    Where nothing says how pictures are prepared, there is a comment about that.
+    """
     spec = node.spec or InputSpec()
     shown = []
-    for a in INPUT_ARGUMENTS:
+    for a in sorted(INPUT_ARGUMENTS, key=lambda a: a.name in {"mean", "std"}):
         value = getattr(spec, a.name)
         if value != a.default:
             shown.append(f"{a.name}={_one_or_all(value) if a.name in {'mean', 'std'} else a.kind.show(value)}")
     line = f"input {name} {node.type}"
     if shown:
-        return f"{line} ({', '.join(shown)})", ""
+        whole = f"{line} ({', '.join(shown)})"
+        first = [text for text in shown if not text.startswith(("mean", "std"))]
+        rest = shown[len(first) :]
+        if len(whole) <= WIDTH or not first or not rest:
+            return whole
+        return f"{line} ({', '.join(first)},\n{' ' * len(line)}  {', '.join(rest)})"
     is_picture = node.type.is_map and node.type.channels in {1, 3}
-    return line, "# fill in: (resize=..., crop=..., mean=..., std=...)" if is_picture else ""
+    return f"{line}    # fill in: (resize=..., crop=..., mean=..., std=...)" if is_picture else line
 
 
 def _one_or_all(values: tuple[float, ...]) -> str:
