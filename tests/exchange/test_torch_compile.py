@@ -31,7 +31,7 @@ def test_numbers(results: Any, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "parts", "left"),
-    [("Plain", 1, []), ("Mixed", 2, ["cumsum"]), ("Torn", 1, ["cumsum", "transpose"]), ("Nothing", 0, ["relu"])],
+    [("Plain", 1, []), ("Mixed", 3, ["cumsum", "split"]), ("Torn", 1, ["cumsum", "transpose"]), ("Nothing", 0, ["relu"])],
 )
 def test_parts(results: Any, name: str, parts: int, left: list[str]) -> None:
     """What is known runs as networks, at least all between two operators that are not."""
