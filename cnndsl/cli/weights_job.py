@@ -135,8 +135,8 @@ def _pair(graph: Graph, contents: Contents, options: Options) -> Pairing:
 def _ways(graph: Graph, contents: Contents, options: Options) -> Iterator[str]:
     """The command with the fewest other options with which all would fit, if there is one."""
     found = [""] if options.prefix else ["", *prefixes(specs_of(graph), contents.tensors)[:3]]
-    for prefix in found:
-        for match in ("name", "order") if options.match == "name" else ("order",):
+    for match in ("name", "order") if options.match == "name" else ("order",):  # names say more than the order
+        for prefix in found:
             for allow_extra in (False, True):
                 extra = allow_extra or options.allow_extra
                 other = replace(options, prefix=prefix or options.prefix, match=match, allow_extra=extra)

@@ -20,8 +20,8 @@ MAX_UNPACKED = 1 << 30
 MAX_RATIO = 100
 """How far an archive may be packed whatever it holds. Weights of which 99 in 100 are zero come to 30."""
 
-MAX_HEADER = 64 << 10
-"""Bytes read at the start of an array to know its type and shape."""
+MAX_HEADER = 16 << 10
+"""Bytes read at the start of an array to know its type and shape; NumPy takes 10,000 at most."""
 
 OBJECTS = "it holds Python objects, and reading those can run any code in the file"
 

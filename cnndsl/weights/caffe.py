@@ -135,6 +135,8 @@ def _layers(wire: Wire) -> Iterator[_Layer]:
         elif field.number == OLD_LAYERS:
             found += 1
             yield _layer(wire, field, name=4, type_=5, bottom=2, top=3, blobs=6, inner_product=17, old=True)
+        if found > MAX_TENSORS:
+            raise _BlobError(f"it has more than {MAX_TENSORS:,} layers")
     if not found:
         raise _BlobError("no layers are in it: " + _DAMAGED)
 

@@ -176,7 +176,7 @@ def _check_pickles(path: Path, kind: Kind) -> None:
             for _ in pickletools.genops(stream):
                 pass
     except Exception as error:  # pickletools raises anything on garbage
-        if len(start) == MAX_PICKLE:
+        if stream.tell() == MAX_PICKLE:
             raise kind.mistake(path, f"it has more than {MAX_PICKLE >> 20} MiB beside its tensors") from error
 
 

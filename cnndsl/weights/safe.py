@@ -14,8 +14,8 @@ from cnndsl.errors import CnnError, reason_of
 from cnndsl.weights.files import Kind
 from cnndsl.weights.stored import MAX_TENSORS, Contents, Stored
 
-MAX_TABLE = 16 << 20
-"""Bytes of the table; a hundred thousand tensors take ten million."""
+MAX_TABLE = 4 << 20
+"""Bytes of the table; ten thousand tensors take one million. Each byte of nonsense can become 25 in memory."""
 
 _TYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -32,10 +32,14 @@ def open_safetensors(path: Path, kind: Kind) -> Contents:
     usual writer leaves it, all are sorted by name, so that the order claims nothing it does not know.
     """
     try:
-        table = _table(path)
+        length = _length(path)
         file: Any = safetensors.safe_open(path, framework="pt")  # holds every claim of the table against the file
+        names = list(file.keys())
+        if len(names) > MAX_TENSORS:
+            raise kind.mistake(path, f"it holds more than {MAX_TENSORS:,} tensors")
+        table = _table(path, length)
         tensors = {}
-        for name in file.keys():  # noqa: SIM118 - not a mapping
+        for name in names:
             if table[name]["dtype"] not in _TYPES:
                 raise kind.mistake(path, f"`{name}` has elements of type {table[name]['dtype']}")
             tensors[name] = Stored(
@@ -45,8 +49,6 @@ def open_safetensors(path: Path, kind: Kind) -> Contents:
         raise
     except Exception as error:  # SafetensorError, and Python's for a table that is none
         raise kind.mistake(path, f"it is damaged, or not a safetensors file ({reason_of(error)})") from error
-    if len(tensors) > MAX_TENSORS:
-        raise kind.mistake(path, f"it holds more than {MAX_TENSORS:,} tensors")
     order = sorted(tensors, key=lambda name: table[name]["data_offsets"])
     types = list(dict.fromkeys(table[name]["dtype"] for name in order))
     if order == sorted(order, key=lambda name: (types.index(table[name]["dtype"]), name)):
@@ -69,14 +71,21 @@ class _Tensor:
         return tensor
 
 
-def _table(path: Path) -> dict[str, Any]:
-    """The table at the start of the file: element type, shape and place of every tensor. Raises ValueError."""
+def _length(path: Path) -> int:
+    """The bytes of the table at the start of the file. Raises ValueError where they are too many."""
     with path.open("rb") as file:
         head = file.read(8)
-        if len(head) < 8:
-            raise ValueError("it is too short")
-        (length,) = struct.unpack("<Q", head)
-        if length > min(MAX_TABLE, path.stat().st_size - 8):
-            raise ValueError(f"its table claims {length:,} bytes")
+    if len(head) < 8:
+        raise ValueError("it is too short")
+    (length,) = struct.unpack("<Q", head)
+    if length > min(MAX_TABLE, path.stat().st_size - 8):
+        raise ValueError(f"its table claims {length:,} bytes")
+    return int(length)
+
+
+def _table(path: Path, length: int) -> dict[str, Any]:
+    """Element type, shape and place of every tensor."""
+    with path.open("rb") as file:
+        file.seek(8)
         table: dict[str, Any] = json.loads(file.read(length))
     return table

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-MAX_FIELDS = 1_000_000
-"""Fields that are walked in one file, two seconds. The networks with most layers have some 30,000."""
+MAX_FIELDS = 300_000
+"""Fields that are walked in one file. The networks with most layers have some 30,000."""
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """The kinds of fields; 3 and 4, groups, are in no file of today."""
@@ -69,7 +69,7 @@ class Wire:
         while place < end:
             self._left -= 1
             if self._left < 0:
-                raise WireError
+                raise WireError(f"it has more than {MAX_FIELDS:,} fields")
             tag, place = self._varint(place, end)
             number, kind = tag >> 3, tag & 7
             value, start = 0, place
