@@ -111,7 +111,7 @@ def lrn_pool(
 def pointwise(
     target: Target, dtype: DType, *, channels: int, image: tuple[int, int], batch: int = 1
 ) -> Tiling:
-    """Tile `unary_kernel` and `binary_kernel` for an output of `image` (H, W)."""
+    """Tile `unary_kernel` and `join_kernel` for an output of `image` (H, W)."""
     rows, columns, warps = _tile(
         target, dtype, pixels=_area(image), channels=channels, batch=batch, largest=2048
     )

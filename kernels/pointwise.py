@@ -54,27 +54,46 @@ def unary_kernel(
 
 
 @triton.jit(do_not_specialize=["n"])
-def binary_kernel(
-    a_ptr,  # [n, H, W, C], or [n, 1, 1, C] with BROADCAST "a"
-    b_ptr,  # [n, H, W, C], or [n, 1, 1, C] with BROADCAST "b"
+def join_kernel(
+    x0_ptr,  # operands: [n, H, W, C], or [n, 1, 1, C] where they are spread
+    x1_ptr,
+    x2_ptr,  # None where there are two operands
+    x3_ptr,  # None where there are two or three
+    r_ptr,  # [n, H, W, C], channel stride 1
     y_ptr,  # [n, H, W, C], channel stride 1
     n,
-    a_sn,
-    a_sh,
-    a_sw,
-    a_sc,
-    b_sn,
-    b_sh,
-    b_sw,
-    b_sc,
+    x0_sn,
+    x0_sh,
+    x0_sw,
+    x0_sc,  # 16-byte loads need 1, of every operand
+    x1_sn,
+    x1_sh,
+    x1_sw,
+    x1_sc,
+    x2_sn,
+    x2_sh,
+    x2_sw,
+    x2_sc,
+    x3_sn,
+    x3_sh,
+    x3_sw,
+    x3_sc,
     y_sn,
     y_sh,
     y_sw,
+    r_sn,
+    r_sh,
+    r_sw,
     C: tl.constexpr,
     H: tl.constexpr,
     W: tl.constexpr,
     OP: tl.constexpr,  # "add" or "mul"
-    BROADCAST: tl.constexpr,  # "none", or the operand whose one pixel meets all of the other's: "a" or "b"
+    COUNT: tl.constexpr,  # of operands: 2, 3 or 4
+    SPREAD_0: tl.constexpr,  # whether this operand's one pixel meets all of the others'
+    SPREAD_1: tl.constexpr,
+    SPREAD_2: tl.constexpr,
+    SPREAD_3: tl.constexpr,
+    HAS_RESIDUAL: tl.constexpr,  # without it, r_ptr is None
     ACT: tl.constexpr,
     ACT_ARG: tl.constexpr,
     INDEX64: tl.constexpr,
@@ -82,7 +101,7 @@ def binary_kernel(
     BLOCK_NHW: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """y = act(a + b) or act(a * b), in fp32, rounded once.
+    """y = act(x0 + x1 + ... + r) or act(x0 * x1 * ... + r), from left to right in fp32, rounded once.
 
     Grid: (cdiv(n * H * W, BLOCK_NHW), cdiv(C, BLOCK_C)).
     """
@@ -91,21 +110,51 @@ def binary_kernel(
     pixels = count_pixels(n, H * W, INDEX64)
     pixel = tl.minimum(nhw, pixels - 1)  # beyond the end, the last pixel again: loads need no mask
 
-    if BROADCAST == "a":
-        a_pixels = a_ptr + pixel // (H * W) * a_sn
-    else:
-        a_pixels = a_ptr + pixel_offsets(pixel, a_sn, a_sh, a_sw, H, W)
-    if BROADCAST == "b":
-        b_pixels = b_ptr + pixel // (H * W) * b_sn
-    else:
-        b_pixels = b_ptr + pixel_offsets(pixel, b_sn, b_sh, b_sw, H, W)
-    a = widen(load_channels(a_pixels[:, None] + (c * a_sc)[None, :], c, C, BLOCK_C), EMULATE_BF16)
-    b = widen(load_channels(b_pixels[:, None] + (c * b_sc)[None, :], c, C, BLOCK_C), EMULATE_BF16)
-    if OP == "add":
-        tile = a + b
-    else:
-        tl.static_assert(OP == "mul", "OP is add or mul")
-        tile = a * b
+    x0 = load_operand(x0_ptr, x0_sn, x0_sh, x0_sw, x0_sc, pixel, c, C, H, W, SPREAD_0, EMULATE_BF16, BLOCK_C)
+    x1 = load_operand(x1_ptr, x1_sn, x1_sh, x1_sw, x1_sc, pixel, c, C, H, W, SPREAD_1, EMULATE_BF16, BLOCK_C)
+    tile = combine(x0, x1, OP)
+    if COUNT > 2:
+        x2 = load_operand(x2_ptr, x2_sn, x2_sh, x2_sw, x2_sc, pixel, c, C, H, W, SPREAD_2, EMULATE_BF16, BLOCK_C)
+        tile = combine(tile, x2, OP)
+    if COUNT > 3:
+        x3 = load_operand(x3_ptr, x3_sn, x3_sh, x3_sw, x3_sc, pixel, c, C, H, W, SPREAD_3, EMULATE_BF16, BLOCK_C)
+        tile = combine(tile, x3, OP)
+    if HAS_RESIDUAL:
+        tile += load_operand(r_ptr, r_sn, r_sh, r_sw, 1, pixel, c, C, H, W, False, EMULATE_BF16, BLOCK_C)
     tile = narrow(activate(tile, ACT, ACT_ARG), y_ptr.dtype.element_ty, EMULATE_BF16)
     y_pixels = y_ptr + pixel_offsets(nhw, y_sn, y_sh, y_sw, H, W)
     store_channels(y_pixels[:, None] + c[None, :], tile, nhw < pixels, c, C, BLOCK_C)
+
+
+@triton.jit
+def load_operand(
+    x_ptr,
+    s_n,
+    s_h,
+    s_w,
+    s_c,
+    pixel,
+    c,
+    C: tl.constexpr,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    SPREAD: tl.constexpr,
+    EMULATE_BF16: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    """Return an operand's values [pixels, BLOCK_C] in fp32."""
+    if SPREAD:
+        x_pixels = x_ptr + pixel // (H * W) * s_n
+    else:
+        x_pixels = x_ptr + pixel_offsets(pixel, s_n, s_h, s_w, H, W)
+    return widen(load_channels(x_pixels[:, None] + (c * s_c)[None, :], c, C, BLOCK_C), EMULATE_BF16)
+
+
+@triton.jit
+def combine(a, b, OP: tl.constexpr):
+    """Return a + b or a * b."""
+    if OP == "add":
+        return a + b
+    else:
+        tl.static_assert(OP == "mul", "OP is add or mul")
+        return a * b

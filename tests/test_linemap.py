@@ -69,7 +69,7 @@ network I { input x [8x8x16]
     output view { @i2 }
     flatten softmax }""",
     "order": """network O { input x [8x8x16]
-    zeta: conv(16, 1x1) -> alpha: maxpool(2x2) total: add { {} {} { lost: dropout } }
+    zeta: conv(16, 1x1) -> alpha: maxpool(2x2) total: add { {} {} {} {} { lost: dropout } }
     both: concat(@total)
 }""",
     "copies": """network C { input x [4x4x8]
@@ -300,7 +300,7 @@ def test_every_fate() -> None:
 
 
 def test_order() -> None:
-    """Kernels of a line stand in the order of their launches; a sum of three is launched twice."""
+    """Kernels of a line stand in the order of their launches; a sum of five is launched twice."""
     found = line_map(*MADE["order"])
     assert found.at("order.cnn", 2).kernels == ("zeta", "alpha", "total", "total_1")
     assert [use.step for use in found.layer("total").uses] == [2, 2]

@@ -191,33 +191,3 @@ class Site:
                 "PAD_TOP": pad[0], "PAD_LEFT": pad[1], "VALUE": value, "GROUPS": groups,
             },
         )
-
-    def launch_chain(self, operator: str) -> tuple[Launch, ...]:
-        """y = act(x0 op x1 op x2 ...), two operands at a time; the partial results lie in y."""
-        launches = []
-        # The widest operand first: it has the output's shape, so every partial result has it too.
-        left, *others = sorted(self.xs, key=lambda x: -x.type.size)
-        y = self.y.type
-        for number, right in enumerate(others):
-            last = number == len(others) - 1
-            launches.append(
-                self.launch(
-                    "pointwise",
-                    "binary_kernel",
-                    pointers={"a_ptr": left.pointer, "b_ptr": right.pointer, "y_ptr": self.y.pointer},
-                    tiling=tiles.pointwise(
-                        self.target, self.dtype, channels=y.channels, image=(y.height, y.width), batch=self.batch
-                    ),
-                    constants={
-                        "C": y.channels,
-                        "H": y.height,
-                        "W": y.width,
-                        "OP": operator,
-                        "BROADCAST": "none" if right.type == y else "b",
-                        **(self.epilogue() if last else {"ACT": "none", "ACT_ARG": 0.0}),
-                    },
-                    strided={"a": left, "b": right, "y:3": self.y},
-                )
-            )
-            left = self.y
-        return tuple(launches)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
 
+from cnndsl import tiles_simple as tiles
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, ShapeError
 from cnndsl.ops.fusion import Edge, Obstacle
@@ -14,7 +15,16 @@ from cnndsl.ops.fusion import Edge, Obstacle
 if TYPE_CHECKING:
     import torch
 
-    from cnndsl.ops.binding import Launch, Site
+    from cnndsl.ops.binding import Launch, Operand, Site
+
+
+MOST_OPERANDS = 4
+"""What one launch joins: with a residual, five tensors whose 16-byte loads are in flight together."""
+
+
+def launch_count(arms: int) -> int:
+    """How many launches join so many arms, of which each but the first takes up the partial result."""
+    return max(1, -(-(arms - 1) // (MOST_OPERANDS - 1)))
 
 
 class ArmError(ShapeError):
@@ -50,7 +60,7 @@ class Add(Op):
         return reduce(lambda a, b: a + b, xs)
 
     def lower(self, site: Site) -> tuple[Launch, ...]:
-        return site.launch_chain("add")
+        return _launches(site, "add")
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class Mul(Op):
     example = "mul { { } { globalavgpool -> conv(64, 1x1) -> sigmoid } }"
     joins = True
     takes_activation = True
+    takes_residual = True
 
     def apart(self, edge: Edge) -> Obstacle:
         return Obstacle("arms", f"{edge.reader} needs all of its arms; kernels end in sums, not in products")
@@ -83,7 +94,7 @@ class Mul(Op):
         return reduce(lambda a, b: a * b, xs)
 
     def lower(self, site: Site) -> tuple[Launch, ...]:
-        return site.launch_chain("mul")
+        return _launches(site, "mul")
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,45 @@ class Concat(Op):
         import torch
 
         return torch.cat(list(xs), 1)
+
+
+def _launches(site: Site, operator: str) -> tuple[Launch, ...]:
+    """y = act(x0 op x1 op ... + residual), MOST_OPERANDS at a time; the partial results lie in y."""
+    xs, y = site.xs, site.y.type
+    if launch_count(len(xs)) > 1:
+        # The widest operand first: it has the output's shape, so every partial result has it too.
+        xs = tuple(sorted(xs, key=lambda x: -x.type.size))
+    waiting, made = list(xs), []
+    for left in range(launch_count(len(xs)), 0, -1):
+        taken, waiting = waiting[:MOST_OPERANDS], [site.y, *waiting[MOST_OPERANDS:]]
+        made.append(_launch(site, operator, taken, y, last=left == 1))
+    return tuple(made)
+
+
+def _launch(site: Site, operator: str, xs: Sequence[Operand], y: TensorType, *, last: bool) -> Launch:
+    """One launch for two to four operands; the last adds the residual and activates."""
+    named: dict[str, Operand | None] = {f"x{i}": xs[i] if i < len(xs) else None for i in range(MOST_OPERANDS)}
+    residual = site.residual if last else None
+    pointers = {**named, "r": residual, "y": site.y}
+    return site.launch(
+        "pointwise",
+        "join_kernel",
+        pointers={f"{name}_ptr": x.pointer if x is not None else "None" for name, x in pointers.items()},
+        tiling=tiles.pointwise(
+            site.target, site.dtype, channels=y.channels, image=(y.height, y.width), batch=site.batch
+        ),
+        constants={
+            "C": y.channels,
+            "H": y.height,
+            "W": y.width,
+            "OP": operator,
+            "COUNT": len(xs),
+            **{f"SPREAD_{i}": x.type != y for i, x in enumerate([*xs, *[site.y] * (MOST_OPERANDS - len(xs))])},
+            "HAS_RESIDUAL": residual is not None,
+            **(site.epilogue() if last else {"ACT": "none", "ACT_ARG": 0.0}),
+        },
+        strided={**{name: x or site.y for name, x in named.items()}, "y:3": site.y, "r:3": residual or site.y},
+    )
 
 
 def _difference(a: TensorType, b: TensorType) -> str:

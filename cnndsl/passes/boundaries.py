@@ -8,6 +8,7 @@ from typing import Literal
 
 from cnndsl.errors import listed
 from cnndsl.ir import Graph, Node, TensorType
+from cnndsl.ops import joins
 from cnndsl.ops.fusion import Obstacle
 from cnndsl.ops.joins import Concat
 from cnndsl.ops.reshape import Flatten
@@ -119,7 +120,8 @@ class _Finder:
             stored = 0
         if producer is not None and (partial := self.partial(producer)):
             arms = len(producer.inputs)
-            reason = f"{node.name} has {arms} arms and joins two at a time: partial results go through memory"
+            most = joins.MOST_OPERANDS
+            reason = f"{node.name} has {arms} arms and joins {most} at a time: partial results go through memory"
             yield Boundary(producer, producer, node.name, node.type, "partial results", reason, partial, partial)
 
     def stored(self, group: Group | None) -> int:
@@ -149,11 +151,10 @@ class _Finder:
             return 0
         if isinstance(group.anchor.op, Concat):
             return sum((group.anchor.name, i) in self.copies for i in range(len(group.inputs)))
-        # Joins take two operands at a time.
-        return max(1, len(group.inputs) - 1)
+        return joins.launch_count(len(group.inputs))
 
     def partial(self, group: Group) -> int:
-        """Values of partial results that a join of more than two arms stores, and loads again."""
+        """Values of partial results that a join of many arms stores, and loads again."""
         if isinstance(group.anchor.op, Concat):
             return 0
         return max(0, self.launches(group) - 1) * group.output.type.size

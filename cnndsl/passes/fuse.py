@@ -124,7 +124,7 @@ def _sum(graph: Graph, group: Group, reader: Node) -> Obstacle | None:
     if group.residual is not None:
         return Obstacle("no residual", f"the kernel of {name} adds {group.residual} already, and no more")
     if not anchor.op.takes_residual or group.second is not None:
-        reason = f"{reader.name} needs all of its arms; only kernels of convolutions and dense layers add one"
+        reason = f"{reader.name} needs all of its arms; only convolutions, dense layers and products add one"
         return Obstacle("no residual", reason)
     if len(reader.inputs) != 2:
         return Obstacle("arms", f"{reader.name} has {len(reader.inputs)} arms, and a kernel adds one tensor")

@@ -61,7 +61,7 @@ class Case:
     def type(self, parameter: str) -> str:
         if not parameter.endswith("_ptr"):
             return "i32"
-        bias = parameter in ("b_ptr", "scale_ptr", "shift_ptr") and self.kernel != "binary_kernel"
+        bias = parameter in ("b_ptr", "scale_ptr", "shift_ptr")
         return "*fp32" if bias else f"*{self.element}"
 
 

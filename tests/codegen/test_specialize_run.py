@@ -126,6 +126,7 @@ X = simple_layers.random_input((2, 20, 9, 7), dtype=torch.float16, layout="strid
 SPECIAL = simple_layers.special_input((2, 20, 9, 7), layout="nchw")
 BF16 = simple_layers.random_input((1, 20, 9, 7), dtype=torch.bfloat16)
 ROW = simple_layers.random_input((2, 20, 1, 1), dtype=torch.float16, seed=1)
+RESIDUAL = simple_layers.random_input((2, 20, 9, 7), dtype=torch.float16, seed=2)
 WINDOWS: dict[str, Any] = {"kernel": (3, 3), "stride": (2, 2), "output": (5, 4), "pads": (1, 1, 1, 1)}
 NORM: dict[str, Any] = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0}
 SIMPLE: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
@@ -139,7 +140,8 @@ SIMPLE: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "lrn wide": (simple_layers.lrn, (BF16,), {**NORM, "size": 19, "beta": 0.6, "target": "sm_90"}),
     "lrn_pool": (simple_layers.lrn_pool, (X,), {"first": "lrn", **NORM, **WINDOWS, "pads": (1, 1)}),
     "unary": (simple_layers.unary, (SPECIAL,), {"act": ("elu", 0.5)}),
-    "binary": (simple_layers.binary, (X, ROW), {"op": "mul", "act": ("hardswish", 0.0), "target": "sm_90"}),
+    "join": (simple_layers.join, (X, ROW), {"op": "mul", "act": ("hardswish", 0.0), "target": "sm_90"}),
+    "join of four": (simple_layers.join, (X, X, ROW, X), {"op": "add", "residual": RESIDUAL, "target": "sm_90"}),
     "softmax": (simple_layers.softmax, (BF16,), {"target": "sm_90"}),
     "copy": (simple_layers.copy, (SPECIAL,), {"pads": (-1, 2, 1, 0), "value": float("inf")}),
     "copy shuffled": (simple_layers.copy, (BF16,), {"pads": (1, 0, 0, 1), "value": 0.1, "groups": 4}),

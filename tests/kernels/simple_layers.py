@@ -12,7 +12,7 @@ import torch
 from cnndsl.kernels.lrn import lrn_kernel
 from cnndsl.kernels.lrn_pool import lrn_pool_kernel
 from cnndsl.kernels.move import copy_kernel, flatten_kernel
-from cnndsl.kernels.pointwise import binary_kernel, unary_kernel
+from cnndsl.kernels.pointwise import join_kernel, unary_kernel
 from cnndsl.kernels.pool2d import adaptive_avg_pool2d_kernel, global_pool_kernel, pool2d_kernel
 from cnndsl.kernels.softmax import softmax_kernel
 from helpers import launch_grid
@@ -116,13 +116,9 @@ def identical(y, reference, *, zero_signs=True):
 
 def run(kernel, tiling, inputs, shape, constants, *, parameters=(), y=None, index64=None, target, overrides):
     """Launch a kernel on `inputs` and an output of `shape`; see the module's docstring for the rest."""
-    n, c, h, w = shape
+    n, c = shape[:2]
     x = inputs[0]
-    buffer = None
-    if y is None:
-        # A slice of the channels of a wider buffer: the rest of it must stay as it is.
-        buffer = torch.full((n, h, w, c + 16), float("nan"), dtype=x.dtype, device=x.device)
-        y = buffer[..., 8 : 8 + c].permute(0, 3, 1, 2)
+    buffer, y = (None, y) if y is not None else empty(shape, x)
     strides = []
     for tensor in (*inputs, y):
         s_n, s_c, s_h, s_w = tensor.stride()
@@ -140,10 +136,21 @@ def run(kernel, tiling, inputs, shape, constants, *, parameters=(), y=None, inde
     }
     options = {"num_warps": tiling.num_warps, "num_stages": tiling.num_stages}
     kernel[launch_grid(tiling, n)](*inputs, *parameters, y, n, *strides, **constants, **options)
+    check_border(buffer, c)
+    return y.contiguous().cpu()
+
+
+def empty(shape, like):
+    """Return an output full of NaN, a slice of the channels of a wider buffer: the rest must stay as it is."""
+    n, c, h, w = shape
+    buffer = torch.full((n, h, w, c + 16), float("nan"), dtype=like.dtype, device=like.device)
+    return buffer, buffer[..., 8 : 8 + c].permute(0, 3, 1, 2)
+
+
+def check_border(buffer, c):
     if buffer is not None:
         assert buffer[..., :8].isnan().all()
         assert buffer[..., 8 + c :].isnan().all()
-    return y.contiguous().cpu()
 
 
 def pool2d(
@@ -245,14 +252,32 @@ def unary(x, *, affine=None, act=("none", 0.0), target="interpreter", overrides=
     return run(unary_kernel, tiling, (x,), x.shape, constants, **options)
 
 
-def binary(a, b, *, op, act=("none", 0.0), target="interpreter", overrides=None, **options):
-    shape = torch.broadcast_shapes(a.shape, b.shape)
+def join(*xs, op, residual=None, act=("none", 0.0), y=None, index64=None, target="interpreter", overrides=None):
+    shape = torch.broadcast_shapes(*(x.shape for x in xs))
     n, c, h, w = shape
-    tiling = tiles.pointwise(get(target), NAMES[a.dtype], channels=c, image=(h, w), batch=n)
-    broadcast = "a" if a.shape != shape else "b" if b.shape != shape else "none"
-    constants = {"H": h, "W": w, "OP": op, "BROADCAST": broadcast, "ACT": act[0], "ACT_ARG": act[1]}
-    options |= {"target": target, "overrides": overrides}
-    return run(binary_kernel, tiling, (a, b), shape, constants, **options)
+    tiling = tiles.pointwise(get(target), NAMES[xs[0].dtype], channels=c, image=(h, w), batch=n)
+    buffer, y = (None, y) if y is not None else empty(shape, xs[0])
+    named = {**{f"x{i}": xs[i] if i < len(xs) else None for i in range(4)}, "r": residual, "y": y}
+    strides = {
+        f"{name}_{axis}": x.stride()[i] if x is not None else 0
+        for name, x in named.items()
+        for axis, i in (("sn", 0), ("sh", 2), ("sw", 3), ("sc", 1))
+        if (name, axis) not in {("y", "sc"), ("r", "sc")}
+    }
+    constants = {
+        **dict(zip("CHW", (c, h, w), strict=True)),
+        **{f"SPREAD_{i}": i < len(xs) and xs[i].shape != shape for i in range(4)},
+        "OP": op, "COUNT": len(xs), "HAS_RESIDUAL": residual is not None, "ACT": act[0], "ACT_ARG": act[1],
+        "INDEX64": target == "interpreter" if index64 is None else index64,
+        "EMULATE_BF16": DEVICE == "cpu" and xs[0].dtype == torch.bfloat16,
+        **dict(tiling.constants),
+        **(overrides or {}),
+    }  # fmt: skip
+    pointers = {f"{name}_ptr": x for name, x in named.items()}
+    options = {"num_warps": tiling.num_warps, "num_stages": tiling.num_stages}
+    join_kernel[launch_grid(tiling, n)](**pointers, n=n, **strides, **constants, **options)
+    check_border(buffer, c)
+    return y.contiguous().cpu()
 
 
 def softmax(x, *, target="interpreter", overrides=None, **options):

@@ -19,23 +19,22 @@ ACT = {"ACT": "relu", "ACT_ARG": 0.0}
 
 
 def request(
-    module, kernel, target, tiling, *, x, y, dtype="fp16", channel_stride=1, pointers=(), **constants
+    module, kernel, target, tiling, *, x, y, dtype="fp16", channel_stride=1, pointers=(), inputs=("x_ptr",), **constants
 ):
     """A request of `compile_worker` for contiguous NHWC tensors x and y of shape (h, w, c) and batch 16."""
     integers = {"n": 16}
-    for name, (h, w, c) in {"x": x, "y": y, "a": x, "b": x}.items():
+    for name, (h, w, c) in {"x": x, "y": y, **dict.fromkeys(("x0", "x1", "x2", "x3", "r"), x)}.items():
         integers |= {
             f"{name}_sn": h * w * c,
             f"{name}_sh": w * c,
             f"{name}_sw": c,
             f"{name}_sc": channel_stride,
         }
-    names = ("a_ptr", "b_ptr") if kernel == "binary_kernel" else ("x_ptr",)
     return {
         "module": module,
         "kernel": kernel,
         "arch": targets.get(target).arch,
-        "pointers": {**dict.fromkeys((*names, "y_ptr"), dtype), **dict.fromkeys(pointers, "fp32")},
+        "pointers": {**dict.fromkeys((*inputs, "y_ptr"), dtype), **dict.fromkeys(pointers, "fp32")},
         "integers": integers,
         "constants": {
             **dict(zip("HWC", x, strict=True)),
@@ -99,6 +98,19 @@ def pointwise(target, kernel, pointers=(), **constants):
     return request("pointwise", kernel, target, tiling, x=x, y=x, pointers=pointers, **ACT, **constants)
 
 
+def join(target, operands, residual=None, *, dtype="fp16", **constants):
+    """Of maps; with "mul", the last operand is one pixel."""
+    x = (28, 28, 480)
+    tiling = tiles_simple.pointwise(targets.get(target), dtype, channels=x[2], image=x[:2], batch=16)
+    inputs = [f"x{i}_ptr" for i in range(operands)] + ["r_ptr"] * (residual is not None)
+    spread = {f"SPREAD_{i}": constants["OP"] == "mul" and i == operands - 1 for i in range(4)}
+    constants |= {"COUNT": operands, "HAS_RESIDUAL": residual is not None, **spread, **ACT}
+    absent = {name: None for name in ("x2_ptr", "x3_ptr", "r_ptr") if name not in inputs}
+    made = request("pointwise", "join_kernel", target, tiling, x=x, y=x, dtype=dtype, inputs=inputs, **constants)
+    made["pointers"] |= absent
+    return made
+
+
 def softmax(target, c):
     tiling = tiles_simple.softmax(targets.get(target), channels=c, batch=16)
     return request("softmax", "softmax_kernel", target, tiling, x=(1, 1, c), y=(1, 1, c))
@@ -146,7 +158,10 @@ CASES = {
         WIDE,
         NARROW,
     ),
-    "add": (pointwise("sm_90", "binary_kernel", OP="add", BROADCAST="none"), WIDE, NARROW),
+    "add": (join("sm_90", 2, OP="add"), WIDE, NARROW),
+    "add of four, fp32 sm_80": (join("sm_80", 4, dtype="fp32", OP="add"), WIDE, {"LDG.E", "STG.E"}),
+    "scale and residual": (join("sm_90", 2, "r", OP="mul"), WIDE, NARROW),
+    "product of four and residual sm_80": (join("sm_80", 4, "r", OP="mul"), WIDE, NARROW),
     # Rows of 1000 start at multiples of 16 bytes, but Triton's launcher looks for 16 elements.
     "softmax": (softmax("sm_90", 1000), {"LDG.E.U16"}, {"LDG.E.128"}),
     "softmax of 1024": (softmax("sm_90", 1024), WIDE, NARROW),

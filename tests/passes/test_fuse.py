@@ -51,6 +51,14 @@ from cnndsl.targets import get
     ("a: conv(2, 1) p: add(@a)", ["a", "p"]),
     ("i: conv(2, 1) add { { a: conv(2, 1) } {} {} }", ["i", "a", "add1"]),
     ("i: conv(2, 1) mul { { a: conv(2, 1) } {} } r: relu", ["i", "a", "mul1 + r"]),
+    # A product adds a residual, as a convolution does.
+    ("i: conv(2, 1) a: relu p: mul(@i) q: add(@i) r: relu", ["i", "a", "p + q + r"]),
+    ("i: conv(2, 1) s: globalavgpool p: mul(@i) q: add(@i) r: relu t: tanh", ["i", "s", "p + q + r", "t"]),
+    ("i: conv(2, 1) s: globalavgpool p: mul(@i, @i) q: add(@i)", ["i", "s", "p + q"]),
+    ("i: conv(2, 1) s: relu p: mul(@i) r: relu q: add(@i)", ["i", "s", "p + r", "q"]),
+    ("i: conv(2, 1) s: relu p: add(@i) q: add(@i)", ["i", "s", "p", "q"]),
+    # The projection comes later, and adds the product.
+    ("i: conv(2, 1) add { { a: relu p: mul(@i) } { d: conv(2, 1) } } r: relu", ["i", "a", "p", "d + add1 + r"]),
     # An LRN and a maximum, in both orders; three in a row are two and one.
     ("l: lrn p: maxpool(3, stride=2)", ["l + p"]),
     ("p: maxpool(3, stride=2) l: lrn", ["p + l"]),
@@ -139,7 +147,7 @@ def test_every_layer_is_in_one_group_and_in_order(network: Example) -> None:
 def test_kernels_of_the_examples(name: str, kernels: int) -> None:
     planned = plan(example(name), target=get("sm_90"), dtype="fp16")
     assert len(launches(planned)) == kernels
-    assert {"unary_kernel", "binary_kernel", "copy_kernel", "flatten_kernel"}.isdisjoint(launches(planned))
+    assert {"unary_kernel", "join_kernel", "copy_kernel", "flatten_kernel"}.isdisjoint(launches(planned))
 
 
 INCEPTION = """concat {
@@ -164,7 +172,7 @@ def test_a_residual_block_is_two_kernels() -> None:
 def test_squeeze_and_excitation() -> None:
     gate = "globalavgpool -> conv(4, 1) -> relu conv(64, 1) -> sigmoid"
     planned = plan_of(f"input x [8x8x64] conv(64, 1) mul {{ {{}} {{ {gate} }} }}")
-    names = ["conv2d", "global_pool", "conv2d", "conv2d", "binary"]
+    names = ["conv2d", "global_pool", "conv2d", "conv2d", "join"]
     assert launches(planned) == [f"{name}_kernel" for name in names]
 
 

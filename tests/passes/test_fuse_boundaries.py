@@ -122,7 +122,7 @@ def test_free_layers() -> None:
 
 EVERYTHING = f"""{X} a: conv(4, 3, pad=1) n: batchnorm r: relu
     concat {{ {{ b: conv(4, 1) -> relu }} {{ p: maxpool(3, stride=1, pad=1) }} }} l: lrn q: maxpool(2)
-    s: add {{ {{ conv(8, 1) }} {{}} }} k: concat(@q, @q) m: mul(@k, @k) globalavgpool flatten -> dropout
+    s: add {{ {{ conv(8, 1) }} {{}} }} k: concat(@q, @q) m: mul(@k, @k, @k, @k) globalavgpool flatten -> dropout
     output logits {{ dense(1000) }} softmax"""
 
 

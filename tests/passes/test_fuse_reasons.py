@@ -77,7 +77,7 @@ REASONS = {
     },
     "i: tanh add { { a: maxpool(1) } {} }": {
         ("a", "add1"): (
-            "no residual", "add1 needs all of its arms; only kernels of convolutions and dense layers add one",
+            "no residual", "add1 needs all of its arms; only convolutions, dense layers and products add one",
         ),
     },
     "i: tanh j: relu a: conv(4, 1) p: add(@i) q: add(@j)": {
@@ -142,8 +142,11 @@ REASONS = {
     },
     "a: conv(4, 1) s: channel_shuffle(2)": {("a", "s"): ("moves", "s moves channels from tile to tile")},
     "output o {} a: relu": {("x", "o"): ("copied", "x is the caller's own tensor: a copy is returned")},
-    "i: relu j: tanh p: add(@x, @i)": {
-        ("p", "p"): ("partial results", "p has 3 arms and joins two at a time: partial results go through memory"),
+    "i: relu j: tanh p: add(@x, @i, @x, @j)": {
+        ("p", "p"): ("partial results", "p has 5 arms and joins 4 at a time: partial results go through memory"),
+    },
+    "i: relu p: mul(@x) q: add(@i) r: add(@i)": {
+        ("q", "r"): ("no residual", "the kernel of q adds i already, and no more"),
     },
 }
 

@@ -52,19 +52,19 @@ def test_other_costs_are_noticed(changed) -> None:
     assert figures(launch(page, "conv1")) != CONV
 
 
-def test_cost_of_a_join_of_three_and_of_an_arm_that_is_copied() -> None:
+def test_cost_of_a_join_of_five_and_of_an_arm_that_is_copied() -> None:
     text = """network Joins {
         input x [4x4x8]
         a: conv(8, 1x1) -> relu
         b: conv(8, 1x1) -> relu
-        sum: add(@a, @x)
+        sum: add(@a, @x, @b, @a)
         concat(@x)
     }"""
     page = fakes.fake_report(fakes.graph_of(text), dtype="fp32").targets[0]
     value = 4 * 4 * 8 * 4
     sums = [each for each in page.launches if each.title == "sum"]
     assert [(each.part, len(each.reads), each.bytes) for each in sums] == [
-        ("1 of 2", 2, 3 * value), ("2 of 2", 2, 3 * value),
+        ("1 of 2", 4, 5 * value), ("2 of 2", 2, 3 * value),
     ]
     copies = [each for each in page.launches if each.title == "concat1"]
     assert [(len(each.reads), each.reads[0].name, each.bytes) for each in copies] == [(1, "x", 2 * value)]

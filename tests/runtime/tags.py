@@ -97,7 +97,7 @@ class Double:
         is_copy = isinstance(step.group.anchor.op, Concat)
         written = step.reads[0] if is_copy else step.writes
         y = place(arguments, "y", self.tags.of(written))
-        for prefix in ("x", "a", "b", "r"):
+        for prefix in ("x", "x0", "x1", "x2", "x3", "r"):
             if arguments.get(f"{prefix}_ptr") is not None:
                 self.read(step, prefix, arguments, y)
         if launch is step.launches[-1]:
@@ -109,8 +109,8 @@ class Double:
 
     def read(self, step: Step, prefix: str, arguments: dict[str, Any], y: torch.Tensor) -> None:
         """Find the value that an operand holds among those that the step has still to read."""
-        if self.partial is not None and prefix == "a":
-            x = place(arguments, "a", self.partial)
+        if self.partial is not None and prefix == "x0":
+            x = place(arguments, "x0", self.partial)
             assert torch.equal(x, self.partial), f"{step.group.title}: the partial result is gone"
             assert x.data_ptr() == y.data_ptr()
             assert x.stride() == y.stride()
