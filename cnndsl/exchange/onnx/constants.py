@@ -16,8 +16,12 @@ import numpy as np
 from cnndsl.exchange.onnx.refused import Refused
 from cnndsl.exchange.onnx.values import Constant
 
-MAX_BYTES = 8 << 30
-"""Bytes that the computed constants of one file may take, those of one repeated value included."""
+MAX_BYTES = 2 << 30
+"""Bytes that the computed constants of a file without weights may take, one value repeated included. Files that fill
+their weights with constants need 0.6 GB for VGG-19, the largest of them."""
+
+PER_STORED = 4
+"""Further bytes for each byte of stored weights, which may be turned, scaled and cast."""
 
 Arrays = Sequence[np.ndarray | None]
 
@@ -57,10 +61,10 @@ class Call:
 
 
 class Folder:
-    """Computes constants, within `MAX_BYTES` for a whole file."""
+    """Computes the constants of one file, whose weights take `stored` bytes."""
 
-    def __init__(self) -> None:
-        self.left = MAX_BYTES
+    def __init__(self, stored: int) -> None:
+        self.most = self.left = MAX_BYTES + PER_STORED * stored
 
     def fold(self, call: Call, where: str) -> list[np.ndarray]:
         """The outputs of an operator. Raises UnknownError where it is not folded, Refused where it cannot be."""
@@ -72,7 +76,7 @@ class Folder:
             if call.op not in _VIEWS:
                 self.left -= size
             if self.left < 0:
-                raise Refused("E0801", f"{where} makes constants of more than {MAX_BYTES:,} bytes")
+                raise Refused("E0801", f"{where} makes constants of more than {self.most:,} bytes")
             with np.errstate(all="ignore"):
                 made = function(call)
         except Refused:

@@ -100,7 +100,9 @@ class Draft:
         return self.items[item].op
 
     def input(self, name: str, type_: TensorType) -> int:
-        """Add an input of the network."""
+        """Add an input of the network. Raises Refused (E0801)."""
+        if type_.size > MAX_VALUES:
+            raise Refused("E0801", f"input `{name}` has {type_.size:,} values; at most {MAX_VALUES:,}")
         return self._append(Item(None, (), type_, name=name))
 
     def add(

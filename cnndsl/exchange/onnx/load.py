@@ -78,8 +78,10 @@ def load_model(path: str | Path) -> Loaded:
         model.graph.MergeFromString(_bytes(wire, graph))
     except OSError as error:
         raise NETWORK.mistake(path, reason_of(error)) from error
-    except (WireError, DecodeError) as error:
+    except (WireError, DecodeError, UnicodeDecodeError) as error:
         raise NETWORK.mistake(path, str(error) if isinstance(error, _TooMuchError) else _DAMAGED) from error
+    if not model.opset_import:
+        raise NETWORK.mistake(path, "it does not say in which opset it is written")
     return Loaded(_inlined(model, path), stored, path)
 
 
@@ -88,7 +90,7 @@ class _TooMuchError(WireError):
 
 
 def _count(wire: Wire, fields: list[Field], descriptor: Any) -> None:
-    """Walk all fields of a message, which are limited in number.
+    """Walk all fields of a message, which are limited in number. Raises WireError, UnicodeDecodeError.
 
     Two bytes on the disk become an object of 160 bytes in memory (an empty node): a small file could fill it.
     """
@@ -97,8 +99,13 @@ def _count(wire: Wire, fields: list[Field], descriptor: Any) -> None:
         parts, kind = waiting.pop()
         for part in parts:
             known = kind.fields_by_number.get(part.number)
-            if known is not None and known.message_type is not None and part.kind == BYTES:
+            if known is None or part.kind != BYTES:
+                continue
+            if known.message_type is not None:
                 waiting.append((list(wire.fields(part)), known.message_type))
+            elif known.type == known.TYPE_STRING:
+                # Of a string that is none, protobuf would make bytes.
+                wire.data[part.start : part.end].decode("utf-8")
 
 
 def _bytes(wire: Wire, fields: list[Field]) -> bytes:

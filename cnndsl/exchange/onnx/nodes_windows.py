@@ -57,7 +57,8 @@ def conv(node: Node) -> Tensor:
     weight = node.floats(1, "weight")
     if weight.ndim != 4:
         raise node.refuse(
-            f"is a convolution along {weight.ndim - 2} axes", "layers work on height and width", nearest="conv"
+            f"has a weight of shape {weight.shape}", "layers convolve along height and width, by [K, C, R, S]",
+            nearest="conv",
         )
     x = node.map(node.tensor())
     kernel = (weight.shape[2], weight.shape[3])
@@ -87,7 +88,7 @@ def _window(node: Node) -> tuple[int, tuple[int, int], tuple[int, int], Pads, bo
         raise node.refuse(f"steps by {stride}, further than its window {kernel}, with auto_pad SAME", nearest="maxpool")
     dilation = node.ints("dilations") or (1, 1)
     if set(dilation) != {1}:
-        raise node.refuse(f"takes every {max(dilation)}th pixel of its windows (dilations)", nearest="maxpool")
+        raise node.refuse(f"takes only some pixels of its windows: dilations {dilation}", nearest="maxpool")
     pad = pads_of(node, node.draft.type(x), kernel, stride=stride, dilation=(1, 1))
     return x, kernel, stride, pad, bool(node.number("ceil_mode", 0))
 

@@ -72,7 +72,7 @@ class _Reader:
     def __init__(self, loaded: Loaded) -> None:
         self.graph, self.stored, self.path = loaded.model.graph, loaded.stored, loaded.path
         self.opset, self.ir_version = loaded.opset, loaded.model.ir_version
-        self.draft, self.folder = Draft(), Folder()
+        self.draft, self.folder = Draft(), Folder(sum(s.nbytes for s in self.stored.values()))
         self.batch = BATCH
         self.errors: list[Diagnostic] = []
         self.notes: list[str] = []
@@ -211,7 +211,8 @@ class _Reader:
                 return found
         if value.last and len(value.shape) != 4:
             raise Refused("E0812", f"output `{name}` has its values in the order height, width, channel")
-        self.notes.append(f"output `{name}` is {shown(value.shape)} in the file, and [N, ...{type_}] here")
+        own = shown((self.batch, *type_.torch_shape))
+        self.notes.append(f"output `{name}` is {shown(value.shape)} in the file, and {own} here")
         return value.item
 
     # --- nodes -------------------------------------------------------------------------------------

@@ -241,7 +241,8 @@ def plain(value: Any) -> float:
     stored = np.float32(value)
     if not np.isfinite(stored):
         return float(stored)
-    near = (stored, *(np.nextafter(stored, np.float32(end)) for end in (-np.inf, np.inf)))
+    with np.errstate(all="ignore"):
+        near = (stored, *(np.nextafter(stored, np.float32(end)) for end in (-np.inf, np.inf)))
     best = min(near, key=lambda v: len(str(v)))
     return short(best if len(str(best)) + 3 < len(str(stored)) else stored)
 
