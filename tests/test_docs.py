@@ -169,6 +169,8 @@ def perform(command: str, folder: Path) -> tuple[str, int]:
             words = [sys.executable, "-m", "cnndsl", *words[1:]]
         case "python" if len(words) > 1 and (folder / words[1] / "about.json").exists():
             words = [sys.executable, *words[1:]]  # a network that the page has built
+        case "python" if len(words) == 2 and words[1] in {b.file for b in of("python")}:
+            words = [sys.executable, words[1]]  # a program that the page shows
         case "python" if len(words) > 1 and "LAYER = {" in (folder / words[1]).read_text(encoding="utf-8"):
             words = [sys.executable, *words[1:]]  # a kernel that the page has ejected
         case "sed" if len(words) == 4 and words[1] == "-i" and "/" not in words[3]:

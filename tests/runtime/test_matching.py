@@ -9,6 +9,7 @@ from specs import bias, conv, dense, layers, numbers, tensors_of
 
 from cnndsl.errors import CnnError
 from cnndsl.runtime.weights import TensorSpec, match, read_tensors, save_tensors
+from cnndsl.weights.stored import Stored
 
 OURS = layers(
     conv1=conv(64, 3, 11),
@@ -95,6 +96,41 @@ def test_a_surplus_bias() -> None:
     assert found.notes == (
         "`conv1.bias` [64] belongs to nothing in the network: conv1 is written without a bias here",
     )
+
+
+def test_layers_that_the_network_has_not_can_be_left_out() -> None:
+    found = tensors_of(OURS)
+    more = found | {"aux.weight": torch.zeros(2, 2), "head.conv.bias": torch.zeros(3), "bare": torch.zeros(1)}
+    told = mistake(lambda: match(OURS, more, source="w.pt"))
+    assert told.code == "E0403"
+    assert told.help == (
+        "where the network leaves such layers out on purpose, `--allow-extra` does not load them; "
+        'in Python, `extra="ignore"`',
+    )
+    assert numbers(match(OURS, more, extra="ignore", source="w.pt")) == numbers(found)
+    # What the network's own layers have besides is no such thing, and nobody is told to leave it out.
+    ours = {name: spec for name, spec in OURS.items() if name != "conv1.bias"}
+    for extra in ("error", "ignore"):
+        told = mistake(lambda extra=extra: match(ours, found, extra=extra, source="w.pt"))
+        assert (told.code, told.help) == ("E0403", ())
+    # By order nothing is left out: which one would it be?
+    theirs = tensors_of(THEIRS) | {"z.weight": torch.zeros(2, 2)}
+    assert mistake(lambda: match(OURS, theirs, mode="order", extra="ignore", source="w.pt")).code == "E0405"
+
+
+def test_values_that_do_not_fit_are_not_read() -> None:
+    """A file may claim anything; only what goes into the network is loaded."""
+
+    def load() -> torch.Tensor:
+        raise AssertionError
+
+    found = {name: Stored.of(tensor) for name, tensor in tensors_of(OURS).items()}
+    found["conv1.bias"] = Stored((1 << 40,), torch.float32, load)
+    assert mistake(lambda: match(OURS, found, source="w.pt")).code == "E0404"
+    found["conv1.bias"] = Stored((64,), torch.int64, load)
+    assert mistake(lambda: match(OURS, found, source="w.pt")).code == "E0406"
+    found |= {"conv1.bias": Stored.of(torch.zeros(64)), "aux.weight": Stored((1 << 40,), torch.float32, load)}
+    assert len(match(OURS, found, extra="ignore", source="w.pt")) == len(OURS)
 
 
 @pytest.mark.parametrize(
