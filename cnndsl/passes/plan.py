@@ -7,21 +7,18 @@ buffer and costs no copy.
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from cnndsl.ir import Graph, Node, TensorType
 from cnndsl.ops.binding import MAX_OFFSET, Launch, Operand, Site
 from cnndsl.ops.joins import Concat
 from cnndsl.ops.reshape import Flatten
+from cnndsl.passes import arena
 from cnndsl.passes.fuse import Group, Groups
 from cnndsl.targets import Target
 from cnndsl.tiles import ITEM_BYTES, DType
-
-ALIGNMENT = 128
-"""Values: buffers start at multiples of 256 bytes in fp16, whatever the batch size."""
-
 
 @dataclass(frozen=True)
 class Storage:
@@ -75,6 +72,8 @@ class Plan:
     """By node name. Inputs have none, nor has a node that is a view: see `views`."""
     arena: int
     """Values of one picture in the arena."""
+    least: int
+    """Values of one picture that are needed at once: no arena is smaller, with the launches in this order."""
     outputs: tuple[tuple[str, str], ...]
 
     @property
@@ -106,7 +105,8 @@ def plan(groups: Groups, *, target: Target, dtype: DType, batch: int = 1, keep: 
     aliases = views(graph)
     storage, unplaced, copies = _place(groups, aliases, keep=keep)
     lifetimes = _lifetimes(groups, aliases, storage)
-    buffers, arena = _pack(unplaced, lifetimes, keep=keep)
+    buffers, size = _pack(unplaced, lifetimes, keep=keep)
+    least = _needed(groups, aliases, storage, copies)
     steps: list[Step] = []
     operand = _Operands(graph, storage, buffers, aliases)
     for group in groups.groups:
@@ -125,7 +125,7 @@ def plan(groups: Groups, *, target: Target, dtype: DType, batch: int = 1, keep: 
         macs = sum(n.op.macs(graph.types_of(n), n.type) for n in group.nodes if n.op is not None)
         steps.append(Step(group, node.op.lower(site), group.reads, group.output.name, macs))
     assert all(group.output.name in storage or group.output.name in aliases for group in groups.groups)
-    return Plan(graph, target, dtype, batch, keep, tuple(steps), buffers, storage, arena, graph.outputs)
+    return Plan(graph, target, dtype, batch, keep, tuple(steps), buffers, storage, size, least, graph.outputs)
 
 
 class _Operands:
@@ -269,43 +269,47 @@ def _lifetimes(
 
 
 def _pack(
-    buffers: list[Buffer], lifetimes: Mapping[str, tuple[int, int]], *, keep: bool
+    buffers: Sequence[Buffer], lifetimes: Mapping[str, tuple[int, int]], *, keep: bool
 ) -> tuple[tuple[Buffer, ...], int]:
-    """Offsets in the arena such that buffers alive at the same step never overlap.
-
-    Largest first, each at the lowest offset where it fits: "greedy by size" of Pisarchyk and Lee, Efficient Memory
-    Management for Deep Neural Net Inference, 2020.
-    """
-    placed: list[tuple[int, Buffer]] = []
-    total = 0
-    for buffer in sorted(buffers, key=lambda b: (-b.size, b.name)):
-        if buffer.name.startswith("out"):
-            continue
-        offset = total if keep else _lowest(buffer, placed, lifetimes)
-        bisect.insort(placed, (offset, buffer), key=lambda entry: entry[0])
-        total = max(total, _aligned(offset + buffer.size))
-    offsets = {buffer.name: offset for offset, buffer in placed}
-    return tuple(replace(b, offset=offsets.get(b.name)) for b in buffers), total
+    """The buffers with offsets in the arena, but for those of outputs, and its size."""
+    blocks = [arena.Block(b.name, b.size, *lifetimes[b.name]) for b in buffers if not b.name.startswith("out")]
+    offsets = arena.apart(blocks) if keep else arena.pack(blocks)
+    return tuple(replace(b, offset=offsets.get(b.name)) for b in buffers), arena.end(blocks, offsets)
 
 
-def _lowest(
-    buffer: Buffer, placed: list[tuple[int, Buffer]], lifetimes: Mapping[str, tuple[int, int]]
+def _needed(
+    groups: Groups,
+    aliases: Mapping[str, str],
+    storage: Mapping[str, Storage],
+    copies: Mapping[tuple[str, int], str],
 ) -> int:
-    """The lowest offset where a buffer meets none of those, in order of their offsets, that live when it does."""
-    first, last = lifetimes[buffer.name]
-    offset = 0
-    for start, other in placed:
-        other_first, other_last = lifetimes[other.name]
-        if other_last < first or last < other_first:
+    """The most values outside of outputs' buffers that are alive at one step, however they lie.
+
+    A value is alive from the step that writes it to the last that reads it, or reads a concat that it is an arm of.
+    """
+    last = {_root(name, aliases): i for i, group in enumerate(groups.groups) for name in (*group.reads, group.output.name)}
+    change = [0] * (len(groups.groups) + 1)
+
+    def alive(size: int, first: int, until: int) -> None:
+        change[first] += size
+        change[until + 1] -= size
+
+    # From the last to the first, so that a concat inside another is known to live as long as that one.
+    for step, group in reversed([*enumerate(groups.groups)]):
+        name = group.output.name
+        if name in aliases:
             continue
-        if offset + buffer.size <= start:
-            break
-        offset = max(offset, _aligned(start + other.size))
-    return offset
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+        inside = not storage[name].buffer.startswith("out")
+        if not isinstance(group.anchor.op, Concat):
+            alive(group.output.type.size if inside else 0, step, last[name])
+            continue
+        for number, arm in enumerate(group.inputs):
+            if (name, number) not in copies:
+                root = _root(arm, aliases)
+                last[root] = max(last[root], last[name])
+            elif inside:
+                alive(groups.graph.by_name[arm].type.size, step, last[name])
+    return arena.aligned(max(accumulate(change)))
 
 
 def _concat_copies(
@@ -332,10 +336,10 @@ def _concat_copies(
 
 def show(plan: Plan) -> str:
     """The plan as text: memory, then the launches in order."""
-    arena = plan.arena * ITEM_BYTES[plan.dtype] / 2**20
+    size = plan.arena * ITEM_BYTES[plan.dtype] / 2**20
     lines = [
         f"plan {plan.graph.name} for {plan.target.name} in {plan.dtype}, tiles for a batch of {plan.batch}",
-        f"  arena: {plan.arena:,} values ({arena:.2f} MiB) for each picture",
+        f"  arena: {plan.arena:,} values ({size:.2f} MiB) for each picture, {plan.least:,} are needed at once",
     ]
     for b in plan.buffers:
         where = "of its own" if b.offset is None else f"at {b.offset:,}"

@@ -6,9 +6,10 @@ from networks import Example, networks
 from stages import example, groups_of, launches, plan_of, titles
 
 from cnndsl.files import choose_network, load_text
+from cnndsl.passes.arena import ALIGNMENT
 from cnndsl.passes.elaborate import elaborate
 from cnndsl.passes.fuse import fuse
-from cnndsl.passes.plan import ALIGNMENT, plan
+from cnndsl.passes.plan import plan
 from cnndsl.passes.simplify import simplify
 from cnndsl.targets import get
 
