@@ -8,49 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from hypothesis import strategies as st
+from pieces import Branched, Example, Piece, State
 from strategies import Dims, torch_shape
 from torch.nn import functional as f
-
-
-@dataclass(frozen=True)
-class State:
-    """What a piece needs to compute: the tensors by key, labelled results, and the path it stands under."""
-
-    weights: dict[str, torch.Tensor]
-    named: dict[str, torch.Tensor]
-    outputs: dict[str, torch.Tensor]
-    prefix: str = ""
-    passes: tuple[int, ...] = ()
-
-    def of(self, label: str) -> dict[str, torch.Tensor]:
-        path = self.prefix + ".".join([label, *map(str, self.passes)]) + "."
-        return {key.removeprefix(path): t for key, t in self.weights.items() if key.startswith(path)}
-
-
-Run = Callable[[torch.Tensor, State], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of a pipeline."""
-
-    text: str
-    shape: Dims
-    run: Run
-
-
-@dataclass(frozen=True)
-class Example:
-    """A network."""
-
-    text: str
-    inputs: tuple[Dims, ...]
-    run: Callable[[list[torch.Tensor], dict[str, torch.Tensor]], dict[str, torch.Tensor]] = field(repr=False)
-
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": f.relu,
@@ -66,12 +30,14 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 KEEPING = ("conv", "conv", "batchnorm", "activation", "activation", "nothing", "softmax", "add", "mul", "repeat")
-KEEPING_MAPS = (*KEEPING, "lrn", "shuffle", "smooth", "scale")
+KEEPING_MAPS = (*KEEPING, "lrn", "shuffle", "smooth", "scale", "normed", "averages")
 CHANGING = ("dense", "concat", "concat", "group", "block", "output", "join", "go", "flatten")
-CHANGING_MAPS = (*CHANGING, "wide", "wide", "pool", "squeeze", "adaptive", "pad")
+CHANGING_MAPS = (
+    *CHANGING, "wide", "wide", "pool", "squeeze", "adaptive", "pad", "inception", "inception", "grow", "unit",
+)
 
 
-class Writer:
+class Writer(Branched):
     """Draws one network piece by piece. Labels are l1, l2 ...; `seen` are those that a reference may name."""
 
     def __init__(self, draw: st.DrawFn) -> None:
@@ -118,8 +84,11 @@ class Writer:
             kinds = ("activation", "conv", "nothing")
         if self.depth:
             # Labels are unique and outputs stand once: not in a body that may be expanded twice.
-            kinds = tuple(k for k in kinds if k not in {"output", "block", "group"})
-        kind = self.draw(st.sampled_from(kinds))
+            kinds = tuple(k for k in kinds if k not in {"output", "block", "group", "grow"})
+        return self.of(self.draw(st.sampled_from(kinds)), shape)
+
+    def of(self, kind: str, shape: Dims) -> Piece:
+        """A piece of a kind; one that stands in no other may be named."""
         self.depth += 1
         made: Piece = getattr(self, kind)(shape)
         self.depth -= 1
@@ -144,7 +113,7 @@ class Writer:
     def simple(self, text: str, shape: Dims, function: Callable[[torch.Tensor], torch.Tensor]) -> Piece:
         return Piece(text, shape, lambda x, _: function(x))
 
-    def conv(self, shape: Dims, filters: int | None = None) -> Piece:
+    def conv(self, shape: Dims, filters: int | None = None, side: int | None = None) -> Piece:
         """A convolution that keeps height and width, or a dense layer; `filters` None keeps the channels."""
         label, out = self.label(), filters or shape[-1]
         bias = self.draw(st.booleans())
@@ -153,7 +122,7 @@ class Writer:
                 f"{label}: dense({out}, bias={str(bias).lower()})", (out,),
                 lambda x, s: f.linear(x, s.of(label)["weight"], s.of(label).get("bias")),
             )
-        side = self.draw(st.sampled_from((1, 1, 3)))
+        side = self.draw(st.sampled_from((1, 1, 3))) if side is None else side
         groups = self.draw(st.sampled_from((1, 1, shape[2]))) if out % shape[2] == 0 else 1
 
         def run(x: torch.Tensor, s: State) -> torch.Tensor:
@@ -351,9 +320,14 @@ class Writer:
         return Piece(f"output {label} {{ {inner.text} }}", shape, run)
 
 
+def networks() -> st.SearchStrategy[Example]:
+    """A network of one to some fifty layers on small tensors, of anything or of blocks."""
+    return anything() | branched()
+
+
 @st.composite
-def networks(draw: st.DrawFn) -> Example:
-    """A network of one to some thirty layers on small tensors."""
+def anything(draw: st.DrawFn) -> Example:
+    """A network of pieces of every kind."""
     writer = Writer(draw)
     shape: Dims = draw(
         st.tuples(st.integers(1, 6), st.integers(1, 6), st.sampled_from((1, 2, 3, 4, 6)))
@@ -364,8 +338,13 @@ def networks(draw: st.DrawFn) -> Example:
         inputs.append(shape if draw(st.booleans()) else (*shape[:-1], writer.number(1, 5)))
     writer.seen = [(f"x{i}", dims) for i, dims in enumerate(inputs)]
     body = writer.body(inputs[-1], keep=False, least=1, most=8)
+    return _example(writer.blocks, body, inputs)
+
+
+def _example(blocks: list[str], body: Piece, inputs: list[Dims]) -> Example:
+    """The network of a body, which begins at the last input."""
     declared = " ".join(f"input x{i} [{'x'.join(map(str, dims))}]" for i, dims in enumerate(inputs))
-    text = "\n".join([*writer.blocks, f"network Random {{ {declared}\n{body.text} }}"])
+    text = "\n".join([*blocks, f"network Random {{ {declared}\n{body.text} }}"])
 
     def run(xs: list[torch.Tensor], weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         state = State(weights, {f"x{i}": x for i, x in enumerate(xs)}, {})
@@ -373,6 +352,29 @@ def networks(draw: st.DrawFn) -> Example:
         return {"main": end, **state.outputs}
 
     return Example(text, tuple(inputs), run)
+
+
+BLOCKS = (
+    "inception", "inception", "grow", "grow", "unit", "unit", "normed", "normed", "scale", "residual", "concat", "join",
+)
+
+
+@st.composite
+def branched(draw: st.DrawFn) -> Example:
+    """A network of the blocks that published ones with branches are made of: rewrites find work in most."""
+    writer = Writer(draw)
+    writer.budget = 16
+    shape: Dims = draw(st.tuples(st.integers(3, 6), st.integers(3, 6), st.sampled_from((2, 3, 4))))
+    pieces = [writer.conv(shape, writer.number(1, 6))] if draw(st.booleans()) else []
+    for kind in draw(st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=4)):
+        pieces.append(writer.of(kind, pieces[-1].shape if pieces else shape))
+        if draw(st.integers(0, 3)) == 0:
+            pieces.append(writer.of("output", pieces[-1].shape))
+    here = pieces[-1].shape
+    tail = draw(st.sampled_from(((), ("pool",), ("squeeze", "flatten", "batchnorm", "dense"), ("batchnorm", "dense"))))
+    if tail:
+        pieces.append(writer.line(here, *(getattr(writer, kind) for kind in tail)))
+    return _example([], writer.chain(pieces, shape), [shape])
 
 
 def random_weights(shapes: dict[str, torch.Size], *, seed: int = 0) -> dict[str, torch.Tensor]:
