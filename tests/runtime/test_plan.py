@@ -50,7 +50,7 @@ def check(text: str) -> None:
         run(plan)
 
 
-@settings(max_examples=4 * settings.default.max_examples)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(networks())
 def test_random_networks(example: Example) -> None:
     check(example.text)
