@@ -17,6 +17,12 @@ from cnndsl.exchange.write.words import op_text
 from cnndsl.ir import Graph
 from cnndsl.ops.joins import Add
 
+LINE = 12
+"""Characters that a line of an arm counts for, with its braces and indentation."""
+
+MOST_PARAMETERS = 6
+"""GoogLeNet's inception has so many; a block with more is harder to read than what it stands for."""
+
 OVERHEAD = 20
 """Characters that a block must save beyond its own: it is one more thing to understand."""
 
@@ -247,7 +253,7 @@ def _laid_residual(kind: _Kind, laid: Laid, places: Mapping[int, _Place]) -> Bod
 
 def _saves(block: Block, kind: _Kind, sites: int, whole: int) -> bool:
     """Whether calls and a definition are shorter than a text of `whole` characters at each place."""
-    if all(_becomes_repeat(group) for group in kind.members):
+    if len(block.parameters) > MOST_PARAMETERS or all(_becomes_repeat(group) for group in kind.members):
         return False
     arguments = [p for group in kind.members for p in block.parameters if p.name in group.written]
     calls = len(block.name) + 2 + sum(6 + len(p.name) * bool(p.default) for p in arguments) // len(kind.members)
@@ -272,7 +278,7 @@ def _parts(body: Body, graph: Graph) -> Iterator[int]:
         match item:
             case Layer():
                 op = graph.by_name[item.node].op
-                yield len(op_text(op, {})) if op is not None else 0
+                yield (len(op_text(op, {})) if op is not None else 0) + LINE * len(item.arms)
                 for arm in item.arms:
                     yield from _parts(arm, graph)
             case Group() if item.block is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cnndsl.exchange.write.slots import Slot
-from cnndsl.exchange.write.tree import Body, Group, Layer, bodies_of, layers_within
+from cnndsl.exchange.write.tree import Body, Group, Layer, Repeat, bodies_of, layers_within
 from cnndsl.ir import Graph
 from cnndsl.ops import operations
 from cnndsl.ops.conv import Conv
@@ -24,6 +24,7 @@ def block_name(members: Sequence[Group], graph: Graph, parameters: set[str], tak
     used = {*taken, *parameters, *operations(), *KEYWORDS}
     stems = {_stem(group.label or "") for group in members}
     stem = stems.pop() if len(stems) == 1 else ""
+    stem = stem[0].lower() + stem[1:] if stem else ""
     name = stem if len(stem) > 2 and stem not in used else _look(members[0].body, graph)
     number, free = 1, name
     while free in used:
@@ -39,6 +40,8 @@ def _stem(label: str) -> str:
 
 def _look(body: Body, graph: Graph) -> str:
     """What a block is called in papers, by its layers."""
+    if len(body) > 1 and any(isinstance(item, Repeat) for item in body):
+        return "stage"
     joins = [graph.by_name[item.node].op for item in _outermost_joins(body)]
     convs = [op for item in layers_within(body) if isinstance(op := graph.by_name[item.node].op, Conv)]
     depthwise = any(op.groups > 1 and op.groups == op.filters for op in convs)
@@ -51,10 +54,21 @@ def _look(body: Body, graph: Graph) -> str:
     if any(isinstance(op, Concat) for op in joins):
         if _has_empty_arm(body):
             return "dense_layer"
+        if any(_only_pool(arm, graph) for item in _outermost_joins(body) for arm in item.arms):
+            return "down"
         return "fire" if isinstance(body[0], Layer) and not body[0].arms else "inception"
     if depthwise and len(convs) > 1:
         return "separable" if len(convs) == 2 else "bottleneck"
-    return "convolution" if len(convs) == 1 else "stage" if convs else "part"
+    ends = graph.by_name[last.node].op if isinstance(last := body[-1], Layer) else None
+    if len(convs) == 1:
+        return "transition" if isinstance(ends, AvgPool) else "stage" if isinstance(ends, MaxPool) else "convolution"
+    return "stage" if convs else "part"
+
+
+def _only_pool(body: Body, graph: Graph) -> bool:
+    return len(body) == 1 and all(
+        isinstance(graph.by_name[item.node].op, AvgPool | MaxPool) for item in layers_within(body)
+    )
 
 
 def _outermost_joins(body: Body) -> list[Layer]:
@@ -77,15 +91,13 @@ def _has_empty_arm(body: Body) -> bool:
 
 def parameter_names(found: Sequence[Parameter], graph: Graph) -> list[str]:
     """The names of a block's parameters, by the places where they stand first."""
-    filters = [p.slot for p in found if p.slot.root in {"filters", "units"}]
+    slots = [p.slot for p in found]
+    filters = _filters_names([slot for slot in slots if slot.root == "filters"], graph)
     names: list[str] = []
-    for p in found:
-        name = _filters_name(p.slot, filters, graph) if p.slot in filters else _NAMES.get(p.slot.root, p.slot.root)
+    for slot in slots:
+        name = filters.get(id(slot)) or {"p": "rate"}.get(slot.root, slot.root)
         names.append(_other(name, {*names, *KEYWORDS}))
     return names
-
-
-_NAMES = {"p": "rate", "size": "size", "ceil": "ceil"}
 
 
 def _other(name: str, taken: set[str]) -> str:
@@ -97,26 +109,36 @@ def _other(name: str, taken: set[str]) -> str:
     return free
 
 
-def _filters_name(slot: Slot, all_: Sequence[Slot], graph: Graph) -> str:
-    """c3 for the 3x3 convolution of an arm, r3 for the 1x1 in front of it, and for few words that say more."""
-    if slot.root == "units":
-        return "units"
-    plain = [other for other in all_ if not other.squeezes]
-    if slot.squeezes and plain != all_[1:]:
-        return "squeeze"
-    if slot in plain and len(plain) == 1:
-        return "channels"
-    if slot.arm is not None and sum(other.arm is not None for other in all_) > 2:
-        return _arm_name(slot, graph)
-    if isinstance(slot.owner, Group) and slot.name not in {"channels", "units", "hidden"}:
-        return slot.name
-    word = re.sub(r"[\d_x]+$", "", slot.label)
-    if word.isidentifier() and len(word) > 3 and not word.startswith(("conv", "branch", "block", "layer")):
-        return word
-    if len(all_) == 2:
-        first = "squeeze" if slot.squeezes else "hidden"
-        return first if slot is all_[0] else "channels"
-    return "channels"
+def _filters_names(slots: Sequence[Slot], graph: Graph) -> dict[int, str]:
+    """What the numbers of filters in a block are called, by identity of their places.
+
+    The last one on the way through is `channels`; in arms there is c3 for the 3x3 convolution and r3 for the 1x1 in
+    front of it. A word in a layer's label says more, and so does an inner block's parameter.
+    """
+    told = {
+        id(slot): slot.name for slot in slots
+        if isinstance(slot.owner, Group) and slot.name not in {"channels", "hidden", "filters"} and len(slot.name) > 3
+    }
+    rest = [slot for slot in slots if id(slot) not in told]
+    plain = [slot for slot in rest if not slot.squeezes]
+    squeezing = [slot for slot in rest if slot.squeezes]
+    names = {id(slot): "squeeze" for slot in (squeezing if plain else squeezing[:1])}
+    names |= {id(slot): "channels" for slot in ([] if plain else squeezing[1:])}
+    words = [_word(slot.label) for slot in plain]
+    if sum(slot.arm is not None for slot in plain) > 2:
+        names |= {id(slot): _arm_name(slot, graph) if slot.arm is not None else "channels" for slot in plain}
+    elif len(plain) > 1 and all(words) and len(set(words)) == len(words):
+        names |= {id(slot): word for slot, word in zip(plain, words, strict=True)}
+    else:
+        names |= {id(slot): "channels" if slot is plain[-1] else "hidden" for slot in plain}
+    return told | names
+
+
+def _word(label: str) -> str:
+    """The word in a label that says what a layer is for; empty where it only says what it is."""
+    word = re.sub(r"[\d_x]+$", "", label)
+    common = ("conv", "branch", "block", "layer", "downsample")
+    return word if word.isidentifier() and len(word) > 3 and not word.startswith(common) else ""
 
 
 def _arm_name(slot: Slot, graph: Graph) -> str:

@@ -13,7 +13,8 @@ from cnndsl.exchange.write.regions import body_of
 from cnndsl.exchange.write.repeats import Repeats, dissolve, fold_calls
 from cnndsl.exchange.write.scopes import grouped
 from cnndsl.exchange.write.text import text_of
-from cnndsl.exchange.write.tree import computed
+from cnndsl.exchange.write.tree import Item, Layer, computed, items_within
+from cnndsl.exchange.write.units import Units
 from cnndsl.ir import Graph
 
 
@@ -43,11 +44,18 @@ def idiomatic(graph: Graph) -> Composed:
     label_referred(body, graph)
     repeats = Repeats(body, graph)
     repeats.find(body)
+    if all(getattr(item, "label", None) is None for item in items_within(body) if not is_input(item, graph)):
+        Units(graph, repeats.kept).find(body)
     blocks = find_blocks(body, graph)
     for one in (body, *(block.body for block in blocks)):
         dissolve(one)
         fold_calls(one, repeats.kept)
     return _checked(text_of(body, graph, blocks), graph, order)
+
+
+def is_input(item: Item, graph: Graph) -> bool:
+    """Whether an item is an input of the network."""
+    return isinstance(item, Layer) and graph.by_name[item.node].op is None
 
 
 def plain(graph: Graph) -> Composed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cnndsl.exchange.write.labels import reference
@@ -41,7 +41,7 @@ class Layout:
         """The last line without the batch norm at its end, and that norm: where the line is broken if it must be."""
         for item in body:
             made = self._item(item, scope, depth, shapes=shapes)
-            after = _goes_on(state, self._op(item)) if lines and len(made) == 1 else ""
+            after = goes_on(state, self._op(item)) if lines and len(made) == 1 else ""
             if after:
                 text = f"{lines[-1].text} -> {made[0].whole}"
                 if len(text) + len(lines[-1].label or "") + 2 + 4 * depth <= WIDTH:
@@ -58,7 +58,7 @@ class Layout:
                     continue
             lines.extend(made)
             # A line that became too long goes on in the next one as if nothing had happened.
-            state = after or (_begins(item, self._op(item)) if len(made) == 1 else "")
+            state = after or (begins(item, self._op(item)) if len(made) == 1 else "")
         return lines
 
     def _op(self, item: Item) -> Op | None:
@@ -145,8 +145,24 @@ class Layout:
         return [Line(f"{head}{{", label=label, opens=True), *deeper(in_columns(lines)), Line("}")]
 
 
-def _begins(item: Item, op: Op | None) -> str:
-    """What may stand behind an item in its line: see `_goes_on`."""
+def lines_of(body: Body, graph: Graph) -> Iterator[Body]:
+    """The items that stand in one line each, with an activation behind a join beside it."""
+    line: Body = []
+    state = ""
+    for item in body:
+        op = graph.by_name[item.node].op if isinstance(item, Layer) else None
+        after = goes_on(state, op if isinstance(item, Layer) and not item.arms else None)
+        if line and not after:
+            yield line
+            line = []
+        line = [*line, item]
+        state = after or begins(item, op)
+    if line:
+        yield line
+
+
+def begins(item: Item, op: Op | None) -> str:
+    """What may stand behind an item in its line: see `goes_on`."""
     match item, op:
         case Goto(), _:
             return "reference"
@@ -154,14 +170,14 @@ def _begins(item: Item, op: Op | None) -> str:
             return "norm"
         case _, Conv() | Dense():
             return "main"
-        case Group() | Repeat(), _:
+        case Group(), _:
             return "other"
         case Layer(), Op():
             return "other"
     return ""
 
 
-def _goes_on(state: str, op: Op | None) -> str:
+def goes_on(state: str, op: Op | None) -> str:
     """What a line becomes with a layer at its end; empty where that begins a line of its own.
 
     People write conv -> batchnorm -> relu, and in networks that normalise first, batchnorm -> relu -> conv.

@@ -16,6 +16,9 @@ MAX_PARTS = 8
 FEW = 20
 """Up to so many layers, people number them: conv1 to conv5. Beyond, it was a program that counted."""
 
+LOST = 0.2
+"""Where more than this part of the layers has no name, the names of the others are no reason to write them apart."""
+
 _COUNTED = re.compile(r"(?:[A-Za-z]?|[a-z0-9]+|[A-Z][A-Za-z]+)_\d+|\d+|n\d+")
 
 Path = tuple[str, ...]
@@ -48,7 +51,10 @@ def names_of(graph: Graph) -> Names:
         for node in weighted
         if not _only_counts(node) and not (counted and _is_numbered(node))
     }
-    return Names(paths, _places(graph, set(paths)))
+    main = [node for node in weighted if is_main(node)]
+    if sum(node.name not in paths for node in main) > LOST * len(main):
+        paths = {}
+    return Names(paths, _places(graph, paths))
 
 
 def parts_of(name: str) -> Path:
@@ -83,11 +89,21 @@ _STEMS = {
 }
 
 
-def _places(graph: Graph, kept: set[str]) -> dict[str, Path]:
-    """The paths around the layers without weights, of those kinds whose names have paths at all."""
-    others = [node for node in graph.nodes if node.op is not None and node.name not in kept]
+def _places(graph: Graph, paths: dict[str, Path]) -> dict[str, Path]:
+    """The paths around the layers without weights, of those kinds whose names have paths at all.
+
+    An addition called layer1.0, or layer1.0_2, stands within layer1.0 if other layers do.
+    """
+    others = [node for node in graph.nodes if node.op is not None and node.name not in paths]
     telling = {type(node.op) for node in others if "." in node.name}
-    return {node.name: parts_of(node.name)[:-1] for node in others if type(node.op) in telling}
+    scopes = {path[:length] for path in paths.values() for length in range(1, len(path))}
+    places = {}
+    for node in others:
+        if type(node.op) in telling:
+            own = parts_of(node.name)
+            first = (*own[:-1], re.sub(r"_\d+$", "", own[-1]))
+            places[node.name] = own if own in scopes else first if first in scopes else own[:-1]
+    return places
 
 
 def commonprefix(paths: Sequence[Path]) -> Path:

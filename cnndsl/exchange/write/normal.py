@@ -10,26 +10,26 @@ from heapq import heapify, heappop, heappush
 from cnndsl.ir import Graph, Node, verify
 from cnndsl.ops.base import Op
 from cnndsl.ops.joins import Concat
-from cnndsl.ops.reshape import Identity
 from cnndsl.tokens import KEYWORDS
 
 
 def normalised(graph: Graph) -> Graph:
     """The same network as people write it.
 
-    What no output needs is left out; a join of one tensor becomes the identity; numbers that were stored in fp32
+    What no output needs is left out, and so are joins of one tensor; numbers that were stored in fp32
     become the shortest decimals that are stored so; a concat that begins with all that another one joins reads that
     other one, as each layer of DenseNet does. Side branches stand directly behind what they leave. Outputs whose names
     are keywords get others.
     """
-    nodes = [_shorter(_single(node)) for node in graph.nodes if node.op is None or node.name in graph.needed]
+    nodes, outputs = _without_single_joins(graph)
+    nodes = [_shorter(node) for node in nodes]
     nodes = list(_nested_concats(nodes))
-    kept = replace(graph, nodes=tuple(nodes), outputs=tuple(_named(graph.outputs)), settings=())
+    kept = replace(graph, nodes=tuple(nodes), outputs=tuple(_named(outputs)), settings=())
     kept = replace(kept, nodes=tuple(n for n in kept.nodes if n.op is None or n.name in kept.needed))
     return verify(replace(kept, nodes=tuple(_sides_first(kept))))
 
 
-def _named(outputs: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:
+def _named(outputs: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     taken = {name for name, _ in outputs}
     for name, node in outputs:
         own = name
@@ -39,10 +39,17 @@ def _named(outputs: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:
         yield own, node
 
 
-def _single(node: Node) -> Node:
-    if node.op is not None and node.op.joins and len(node.inputs) == 1:
-        return replace(node, op=Identity())
-    return node
+def _without_single_joins(graph: Graph) -> tuple[list[Node], list[tuple[str, str]]]:
+    """What the outputs need, and the outputs, with what a join of one tensor joins in its place."""
+    stands_for: dict[str, str] = {}
+    nodes = []
+    for node in graph.nodes:
+        inputs = tuple(stands_for.get(name, name) for name in node.inputs)
+        if node.op is not None and node.op.joins and len(inputs) == 1:
+            stands_for[node.name] = inputs[0]
+        elif node.op is None or node.name in graph.needed:
+            nodes.append(replace(node, inputs=inputs) if inputs != node.inputs else node)
+    return nodes, [(name, stands_for.get(node, node)) for name, node in graph.outputs]
 
 
 def _shorter(node: Node) -> Node:

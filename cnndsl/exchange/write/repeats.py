@@ -9,12 +9,12 @@ import re
 from collections.abc import Hashable, Iterator, Sequence
 
 from cnndsl.exchange.write.labels import referred
+from cnndsl.exchange.write.layout import lines_of
 from cnndsl.exchange.write.names import is_main
 from cnndsl.exchange.write.tree import Body, Group, Item, Layer, Repeat, bodies_of, layers_within
 from cnndsl.exchange.write.words import op_text
 from cnndsl.ir import Graph
 from cnndsl.ops import operations
-from cnndsl.ops.normalize import BatchNorm
 from cnndsl.passes.scope import Scope
 from cnndsl.tokens import KEYWORDS
 
@@ -106,41 +106,31 @@ class Repeats:
     # --- layers ----------------------------------------------------------------------------------------
 
     def _layers(self, body: Body) -> None:
-        """Runs of equal layers, several as one pass."""
-        keys = [self._key(item) if getattr(item, "label", None) is None else -1 - n for n, item in enumerate(body)]
-        done: Body = []
-        number = 0
-        while number < len(body):
-            length, times = self._run(keys, number) if self._begins(body[number]) else (0, 0)
-            unit = body[number : number + length]
-            if times > 1 and self._saves(unit, times):
-                passes = [body[number + n * length : number + (n + 1) * length] for n in range(times)]
-                done.append(Repeat(None, passes))
-                number += length * times
-            else:
-                done.append(body[number])
-                number += 1
-        body[:] = done
-
-    def _begins(self, item: Item) -> bool:
-        """Whether a line begins with an item."""
-        if not isinstance(item, Layer):
-            return False
-        node = self.graph.by_name[item.node]
-        return is_main(node) or bool(item.arms) or isinstance(node.op, BatchNorm)
-
-    @staticmethod
-    def _run(keys: Sequence[int], start: int) -> tuple[int, int]:
-        """The length of a pass and the number of passes from a place on: those that cover most, the shortest first."""
-        best = (0, 0)
+        """Runs of equal layers, several as one pass: short passes first, which may be part of longer ones."""
         for length in range(1, LONGEST + 1):
+            keys = [self._key(item) if getattr(item, "label", None) is None else -1 - n for n, item in enumerate(body)]
             same = 0
-            while start + length + same < len(keys) and keys[start + same] == keys[start + length + same]:
-                same += 1
-            times = same // length + 1
-            if times > 1 and length * times > best[0] * best[1]:
-                best = (length, times)
-        return best
+            runs: list[tuple[int, int]] = []
+            # How far the items from a place on are those that stand `length` further on, from the end of the body.
+            for number in range(len(body) - length - 1, -1, -1):
+                same = same + 1 if keys[number] == keys[number + length] else 0
+                if same >= length:
+                    runs.append((number, same // length + 1))
+            start = place = 0
+            starts = {len(body)}
+            for line in lines_of(body, self.graph):
+                starts.add(place)
+                place += len(line)
+            done: Body = []
+            for number, times in reversed(runs):
+                unit = body[number : number + length]
+                whole = {number, number + length} <= starts
+                if number >= start and whole and self._saves(unit, times):
+                    done.extend(body[start:number])
+                    start = number + length * times
+                    passes = [body[at : at + length] for at in range(number, start, length)]
+                    done.append(Repeat(None, passes))
+            body[:] = [*done, *body[start:]]
 
     def _saves(self, unit: Body, times: int) -> bool:
         ops = [self.graph.by_name[item.node].op for item in layers_within(unit)]

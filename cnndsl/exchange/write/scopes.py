@@ -12,7 +12,9 @@ from cnndsl.tokens import KEYWORDS
 def grouped(body: Body, graph: Graph, names: Names) -> Body:
     """The body of a network with groups, and with labels for the layers whose names are kept."""
     taken = {name for name, _ in graph.outputs}
-    body = _Scopes(graph, names).body(body, (), taken, start="")
+    scopes = _Scopes(graph, names)
+    scopes.find_hints(body)
+    body = scopes.body(body, (), taken, start="")
     inputs = {node.name: node for node in graph.inputs}
     for item in body:
         if isinstance(item, Layer) and item.node in inputs:
@@ -33,6 +35,25 @@ class _Scopes:
         self.names = names
         self.around: dict[int, Path | None] = {}
         """The path around each item: what the names of its layers with weights have in common."""
+        self.hinted: set[str] = set()
+        """The joins whose own names say where they stand."""
+
+    def find_hints(self, body: Body) -> None:
+        """Which names of joins to believe: those of joins side by side that all say a path around their arms.
+
+        In DenseNet each concat is called after the layer behind it, which reads it, and not after that in its arm.
+        """
+        found: dict[tuple[str, Path], list[str]] = {}
+        wrong = set()
+        for item in layers_within(body):
+            path, place = self._path(item) if item.arms else None, self.names.places.get(item.node)
+            self.around.pop(id(item), None)
+            if path is not None and place is not None:
+                side = (self.graph.by_name[item.node].text, path[:-1])
+                found.setdefault(side, []).append(item.node)
+                if place != path[: len(place)]:
+                    wrong.add(side)
+        self.hinted = {node for side, nodes in found.items() if side not in wrong for node in nodes}
 
     def body(self, body: Body, prefix: Path, taken: set[str], *, start: str) -> Body:
         """The items of a body that stands under `prefix`, where the names in `taken` are used."""
@@ -53,9 +74,8 @@ class _Scopes:
             path = commonprefix(found) if found else None
             if path is not None and isinstance(item, Output) and item.name in path:
                 path = path[: path.index(item.name)]
-            if path is not None and isinstance(item, Layer) and item.arms:
-                place = self.names.places.get(item.node)
-                path = place if place is not None and place == path[: len(place)] else path
+            if path is not None and isinstance(item, Layer) and item.arms and item.node in self.hinted:
+                path = self.names.places[item.node]
             self.around[id(item)] = path
         return self.around[id(item)]
 

@@ -108,6 +108,15 @@ def layers_within(body: Body) -> Iterator[Layer]:
     return (item for item in items_within(body) if isinstance(item, Layer))
 
 
+def written_layers(body: Body) -> Iterator[Layer]:
+    """The layers of a body as a text holds them: of a repeat, those of one pass."""
+    for item in body:
+        if isinstance(item, Layer):
+            yield item
+        for inner in bodies_of(item)[:1] if isinstance(item, Repeat) else bodies_of(item):
+            yield from written_layers(inner)
+
+
 def computed(body: Body) -> Iterator[str]:
     """The nodes of a body in the order in which they are computed: a join behind its arms."""
     for item in body:
