@@ -85,7 +85,7 @@ def command(
     if result.drawn:
         terminal.say(f"no --weights are given: {counted(result.drawn, 'tensor')} drawn from seed {seed}")
     for note in result.notes:
-        terminal.say(f"{weights}: {note}")
+        terminal.say(f"{weights}: {terminal.in_cell(note)}")
     if not names and len(result.targets) == 1:
         terminal.say("no --target is given and no GPU is here: kernels are for Triton's interpreter alone")
     if as_json:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from cnndsl.cli import run_inputs, run_results
+from cnndsl.cli import run_inputs, run_results, terminal
 from cnndsl.cli.progress import Progress
 from cnndsl.errors import listed, problem
 from cnndsl.figures import counted
@@ -142,7 +142,7 @@ def _network(graph: Graph, options: Options, progress: Progress) -> Network:
         progress.phase("loading weights")
         extra: Literal["error", "ignore"] = "ignore" if options.allow_extra else "error"
         for note in net.load_weights(options.weights, match=options.match, extra=extra):
-            progress.say(f"{options.weights}: {note}")
+            progress.say(f"{options.weights}: {terminal.in_cell(note)}")
     else:
         progress.phase("drawing weights")
         net.draw_weights(options.seed)

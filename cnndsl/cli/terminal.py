@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from cnndsl.errors import CnnError, render
+from cnndsl.errors import CnnError, printable, render
 
 _BOLD, _DIM, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
@@ -43,6 +43,11 @@ def dim(text: str) -> str:
 def out(text: str = "") -> None:
     """A line of results."""
     sys.stdout.write(f"{text}\n")
+
+
+def in_cell(text: str) -> str:
+    """A name from somebody's file, made fit for one line: without control characters, and cut when endless."""
+    return printable(text).replace("\n", "\N{REPLACEMENT CHARACTER}")
 
 
 def say(text: str) -> None:

@@ -75,7 +75,7 @@ def _text(network: str, file: str, checked: Any, width: int | None) -> Iterator[
         counts = ", ".join(f"{number:,} {verdict}" for verdict, number in wrong.items())
         good = sum(row.ok and row.ours is not None for row in pairing.rows)
         yield f"{what} does not fit {network}: of {need} {good:,} fit; {counts}"
-    yield from checked.notes
+    yield from map(terminal.in_cell, checked.notes)
 
 
 def _columns(pairing: Any) -> tuple[Column, ...]:
@@ -89,14 +89,15 @@ def _columns(pairing: Any) -> tuple[Column, ...]:
         if row.theirs is None:
             return "-"
         same = row.ours is not None and expected[row.ours].shape == tensors[row.theirs].shape
-        return row.theirs if same else f"{row.theirs} {shown(tensors[row.theirs])}"
+        name = terminal.in_cell(row.theirs)
+        return name if same else f"{name} {shown(tensors[row.theirs])}"
 
     rows = pairing.rows
     return (
         Column("parameter", tuple(row.ours or "-" for row in rows)),
         Column("shape", tuple(shown(expected[row.ours]) if row.ours else "-" for row in rows)),
         Column("tensor in the file", tuple(there(row) for row in rows)),
-        Column("verdict", tuple(row.sentence(row.verdict) for row in rows), wraps=True, least=24),
+        Column("verdict", tuple(terminal.in_cell(row.sentence(row.verdict)) for row in rows), wraps=True, least=24),
     )
 
 
@@ -106,7 +107,7 @@ def _complain(checked: Any) -> None:
     for mistake in checked.pairing.mistakes:
         terminal.say(render([mistake if mistake.code == "E0405" else replace(mistake, notes=(), help=())], color=color))
     for way in checked.ways:
-        terminal.say(f"with this it fits: {way}")
+        terminal.say(f"with this it fits: {terminal.in_cell(way)}")
 
 
 def _json(checked: Any) -> dict[str, Any]:

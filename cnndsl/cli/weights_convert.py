@@ -45,7 +45,7 @@ def command(*, network: str, file: str, output: str, as_json: bool, **options: A
                            "notes": list(done.notes)})  # fmt: skip
         return
     for note in done.notes:
-        terminal.say(f"{file}: {note}")
+        terminal.say(f"{file}: {terminal.in_cell(note)}")
     size = binary(sum(t.nbytes for t in taken))
     what = f"{counted(len(taken), 'tensor')}, {compact(values)} values, {size} of {' and '.join(types) or 'nothing'}"
     terminal.out(f"{output}: {what}, for {graph.name}")

@@ -55,12 +55,12 @@ def _text(file: str, shown: Any, width: int | None) -> Iterator[str]:
         yield f"{file}: {shown.format}, {what}"
     else:
         yield f"{file}: {shown.format}, {compact(shown.values)} values"
-    yield from shown.notes
+    yield from map(terminal.in_cell, shown.notes)
 
 
 def _columns(shown: Any) -> Iterator[Column]:
     tensors, stats = shown.tensors, shown.stats
-    yield Column("tensor", tuple(tensors), wraps=True, least=12)
+    yield Column("tensor", tuple(map(terminal.in_cell, tensors)), wraps=True, least=12)
     yield Column("shape", tuple(f"[{', '.join(map(str, stored.shape))}]" for stored in tensors.values()), wraps=True)
     yield Column("type", tuple(stored.type_name for stored in tensors.values()))
     yield Column("values", tuple(grouped(stored.size) for stored in tensors.values()), right=True)

@@ -75,7 +75,7 @@ def _next(content: Mapping[Any, Any], path: Path, *, kind: Kind, depth: int) -> 
     """The key under which the weights stand, or None where they stand here."""
     if depth == 0:
         return None
-    known: dict[int, bool] = {}
+    known: dict[tuple[int, int], bool] = {}
     nested = [k for k, v in content.items() if isinstance(k, str) and _has_tensors(v, depth - 1, known)]
     for key in _NESTED:
         if key in nested:
@@ -88,16 +88,16 @@ def _next(content: Mapping[Any, Any], path: Path, *, kind: Kind, depth: int) -> 
     return nested[0]
 
 
-def _has_tensors(value: Any, depth: int, known: dict[int, bool]) -> bool:
-    """Whether a dictionary holds named tensors, perhaps further down; each is looked into once."""
+def _has_tensors(value: Any, depth: int, known: dict[tuple[int, int], bool]) -> bool:
+    """Whether a dictionary holds named tensors, perhaps `depth` further down; each is looked into once."""
     if not isinstance(value, Mapping):
         return False
-    if id(value) not in known:
-        known[id(value)] = False  # while it is looked into: one may hold itself
-        known[id(value)] = bool(_named_tensors(value)) or (
+    key = (id(value), depth)
+    if key not in known:
+        known[key] = bool(_named_tensors(value)) or (
             depth > 0 and any(_has_tensors(v, depth - 1, known) for k, v in value.items() if isinstance(k, str))
         )
-    return known[id(value)]
+    return known[key]
 
 
 def _named_tensors(value: object) -> dict[str, torch.Tensor]:

@@ -153,6 +153,13 @@ def test_where_weights_stand(tmp_path: Path, content: object, note: str | None) 
     assert contents.notes == ((note,) if note is not None else ())
 
 
+def test_the_same_dictionary_at_two_depths(tmp_path: Path) -> None:
+    shared = {"inner": TENSORS}
+    torch.save({"a": {"b": {"c": shared}}, "net": shared}, tmp_path / "w.pt")
+    contents = open_weights(tmp_path / "w.pt")
+    assert contents.notes[0].startswith("the weights stand under `net.inner`")
+
+
 def test_checkpoints_that_are_mazes(tmp_path: Path) -> None:
     """Deeper than anyone puts weights; itself within itself; the same thing a million times."""
     deep: object = TENSORS
