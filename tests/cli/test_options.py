@@ -84,7 +84,7 @@ def test_settings_that_cannot_be_read_end_a_command(run, tiny) -> None:
         (["chekc", "a.cnn"], "there is no command 'chekc'; did you mean 'check'?"),
         (["a.cnn"], "to check a file: cnndsl check a.cnn"),
         (["a.cnn:Net"], "to check a file: cnndsl check a.cnn:Net"),
-        (["zzz"], "there are check, summary, run, inspect, report, draw, diff, weights, build, eject, cache, explain"),
+        (["zzz"], f"there are {', '.join(cli.modules)}"),
         (["check"], "Missing argument 'FILE...'"),
         (["summary", "a.cnn", "--formt", "json"], "--format"),
         (["summary", "a.cnn", "--format", "xml"], "'xml' is not one of"),
