@@ -12,7 +12,22 @@ from onnx import NodeProto, TensorProto
 
 from cnndsl.exchange.onnx import nodes_shapes
 from cnndsl.ops.reshape import ChannelShuffle
-from tests.exchange.onnx_graphs import OPSETS, TOLERANCE, check, const, layers, model, node, read, weight, worst_error
+from tests.exchange.onnx_graphs import (
+    OPSETS,
+    TOLERANCE,
+    check,
+    const,
+    error,
+    layers,
+    model,
+    node,
+    random_inputs,
+    read,
+    run_ours,
+    run_theirs,
+    weight,
+    worst_error,
+)
 
 some = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -1,6 +1,6 @@
 """A network between the file's operators and the language's layers.
 
-Its items are layers of the language and a few that no file can name (`Affine`, `Clip`, `Erf`, `Part`), which
+Its items are layers of the language and a few that no file can name (`Affine`, `Clip` and others of `PSEUDO`), which
 `cnndsl.exchange.onnx.patterns` puts together to layers.
 """
 
@@ -63,7 +63,46 @@ class Part(Op):
         return TensorType((*xs[0].shape[:-1], self.stop - self.start))
 
 
-PSEUDO = (Affine, Clip, Erf, Part)
+@dataclass(frozen=True)
+class ChannelPad(Op):
+    """Channels of zeros, `before` below and `after` above."""
+
+    before: int
+    after: int
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return TensorType((*xs[0].shape[:-1], xs[0].channels + self.before + self.after))
+
+
+@dataclass(frozen=True)
+class ChannelMean(Op):
+    """The mean of every `size` channels next to each other."""
+
+    size: int
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return TensorType((*xs[0].shape[:-1], xs[0].channels - self.size + 1))
+
+
+@dataclass(frozen=True)
+class Power(Op):
+    """x to the power of `exponent`."""
+
+    exponent: float
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0]
+
+
+@dataclass(frozen=True)
+class Quotient(Op):
+    """One tensor divided by another."""
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        return xs[0]
+
+
+PSEUDO = (Affine, ChannelMean, ChannelPad, Clip, Erf, Part, Power, Quotient)
 
 
 @dataclass(frozen=True, eq=False)

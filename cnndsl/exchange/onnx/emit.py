@@ -6,7 +6,18 @@ import numpy as np
 import torch
 
 from cnndsl.exchange.model import Builder, Model
-from cnndsl.exchange.onnx.draft import PSEUDO, Affine, Clip, Draft, Erf, Item
+from cnndsl.exchange.onnx.draft import (
+    PSEUDO,
+    Affine,
+    ChannelMean,
+    ChannelPad,
+    Clip,
+    Draft,
+    Erf,
+    Item,
+    Power,
+    Quotient,
+)
 from cnndsl.exchange.onnx.names import modules_of
 from cnndsl.exchange.onnx.refused import Refused
 from cnndsl.ops.normalize import BatchNorm
@@ -32,6 +43,21 @@ def _refused(item: Item) -> Refused:
             return Refused(
                 "E0811", f"{item.where} is not in the language", notes=("it is read as a part of gelu alone",),
                 help=("the nearest layer is `gelu`",),
+            )
+        case Quotient():
+            return Refused(
+                "E0812", f"{item.where} divides by a tensor", notes=("it is read as a part of an lrn alone",),
+                help=("the nearest layer is `mul`",),
+            )
+        case Power(exponent):
+            return Refused(
+                "E0812", f"{item.where} raises to the power of {exponent:g}", notes=("layers multiply, at most",),
+                help=("the nearest layer is `mul`",),
+            )
+        case ChannelPad() | ChannelMean():
+            return Refused(
+                "E0812", f"{item.where} works along the channels", notes=("it is read as a part of an lrn alone",),
+                help=("the nearest layer is `lrn`",),
             )
     return Refused(
         "E0812", f"{item.where} takes some of the channels",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from cnndsl.exchange.onnx.draft import Clip, Erf, is_infinite
-from cnndsl.exchange.onnx.values import Node, Tensor, seen
+from cnndsl.exchange.onnx.values import FLOATS, Node, Tensor, seen
 from cnndsl.ops import activations as acts
 from cnndsl.ops.base import Op
 from cnndsl.ops.reshape import Dropout
@@ -121,7 +121,7 @@ def cast(node: Node) -> Tensor:
     to = node.number("to", 0)
     if to not in {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}:
         kind = TensorProto.DataType.Name(to) if to in TensorProto.DataType.values() else str(to)
-        raise node.refuse(f"casts to {kind}", "layers compute with floating-point numbers")
+        raise node.refuse(f"casts to {kind}", FLOATS)
     node.notes.append("casts are left out: the network has one type throughout, that of --dtype")
     return node.tensor()
 

@@ -8,7 +8,7 @@ from functools import reduce
 
 import numpy as np
 
-from cnndsl.exchange.onnx.draft import Affine
+from cnndsl.exchange.onnx.draft import Affine, Power, Quotient
 from cnndsl.exchange.onnx.nodes_activations import clipped
 from cnndsl.exchange.onnx.values import Constant, Node, Tensor, seen, shown
 from cnndsl.ops.base import Op
@@ -127,10 +127,13 @@ def sub(node: Node) -> Tensor:
 
 
 def div(node: Node) -> Tensor:
-    """Div by a constant."""
+    """Div by a constant; by a tensor it may be a part of an LRN."""
     b = node.value(1)
     if isinstance(b, Tensor):
-        raise node.refuse("divides by a tensor", "there is no layer for it", nearest="mul")
+        x = node.tensor(0)
+        if x.shape != b.shape or x.last != b.last or node.draft.type(x.item) != node.draft.type(b.item):
+            raise node.refuse("divides by a tensor", "there is no layer for it", nearest="mul")
+        return seen(x, node.add(Quotient(), x.item, b.item))
     divisor = _numbers(node, b)
     if not divisor.all():
         raise node.refuse("divides by zero")
@@ -143,12 +146,12 @@ def neg(node: Node) -> Tensor:
 
 
 def power(node: Node) -> Tensor:
-    """Pow with the exponent 1, 2 or 3: a product of the tensor with itself."""
+    """Pow; with the exponent 2 or 3 a product of the tensor with itself, with others perhaps a part of an LRN."""
     exponent = node.scalar(1, "exponent")
     x = node.tensor()
-    if exponent not in {1.0, 2.0, 3.0}:
-        raise node.refuse(f"raises to the power of {exponent:g}", "layers multiply, at most", nearest="mul")
-    return x if exponent == 1.0 else seen(x, node.add(Mul(), *([x.item] * int(exponent))))
+    if exponent in {2.0, 3.0}:
+        return seen(x, node.add(Mul(), *([x.item] * int(exponent))))
+    return seen(x, node.add(Power(exponent), x.item))
 
 
 def extreme(node: Node) -> Tensor:

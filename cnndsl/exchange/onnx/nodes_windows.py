@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from cnndsl.exchange.onnx.draft import ChannelMean, ChannelPad
 from cnndsl.exchange.onnx.values import Node, Tensor, viewed
 from cnndsl.ir import TensorType
 from cnndsl.ops.conv import Conv
@@ -106,35 +107,66 @@ def max_pool(node: Node) -> Tensor:
     if not _fits(pad, kernel):
         if max(pad[0], pad[1]) >= kernel[0] or max(pad[2], pad[3]) >= kernel[1]:
             raise node.refuse(f"has pads of a whole window {kernel[0]}x{kernel[1]}", nearest="maxpool")
-        # ONNX takes any padding short of a window; a border of the lowest number never wins over a pixel either.
-        pad, ceil = _without_ceil(node.draft.type(x), kernel, stride=stride, pad=pad, ceil=ceil)
-        x = node.add(Pad(pad, LOWEST), x)
-        pad = (0, 0, 0, 0)
+        type_ = node.draft.type(x)
+        found = _same_windows(type_, kernel, stride=stride, pad=pad, ceil=ceil)
+        if found is not None:
+            pad, ceil = found
+        else:
+            # ONNX takes any padding short of a window; a border of the lowest number never wins over a pixel either.
+            x = node.add(Pad(_without_ceil(type_, kernel, stride=stride, pad=pad, ceil=ceil), LOWEST), x)
+            pad, ceil = (0, 0, 0, 0), False
     return node.made(MaxPool(kernel, stride, pad, ceil=ceil), x)
+
+
+def _same_windows(
+    x: TensorType, kernel: tuple[int, int], *, stride: tuple[int, int], pad: Pads, ceil: bool
+) -> tuple[Pads, bool] | None:
+    """Padding and rounding that the language's pools take, for the same windows where only pixels count.
+
+    Below and right the padding only says how many windows there are: torch's exporter writes `ceil` as more of it.
+    """
+    for rounding in (False, True):
+        found = list(pad)
+        for axis, size in enumerate((x.height, x.width)):
+            k, s, before, after = kernel[axis], stride[axis], pad[2 * axis], pad[2 * axis + 1]
+            wanted = output_size(size, k, stride=s, before=before, after=after, dilation=1, ceil=ceil)
+            for own in range(min(after, k // 2), -1, -1):
+                if output_size(size, k, stride=s, before=before, after=own, dilation=1, ceil=rounding) == wanted:
+                    found[2 * axis + 1] = own
+                    break
+        made = (found[0], found[1], found[2], found[3])
+        if _fits(made, kernel):
+            return made, rounding
+    return None
 
 
 def _without_ceil(
     x: TensorType, kernel: tuple[int, int], *, stride: tuple[int, int], pad: Pads, ceil: bool
-) -> tuple[Pads, bool]:
+) -> Pads:
     """A padding with which a maximum rounded down has the windows of one rounded up."""
     if not ceil:
-        return pad, False
+        return pad
     made = list(pad)
     for axis, size in enumerate((x.height, x.width)):
         k, s, before, after = kernel[axis], stride[axis], pad[2 * axis], pad[2 * axis + 1]
         out = output_size(size, k, stride=s, before=before, after=after, dilation=1, ceil=True)
         made[2 * axis + 1] = max(after, (out - 1) * s + k - size - before)
-    return (made[0], made[1], made[2], made[3]), False
+    return made[0], made[1], made[2], made[3]
 
 
 def average_pool(node: Node) -> Tensor:
     """AveragePool."""
+    if len(node.tensor().shape) == 5:
+        return _mean_of_channels(node)
     x, kernel, stride, pad, ceil = _window(node)
     count = bool(node.number("count_include_pad", 0))
     if not any(pad) and not ceil:
         # There is no padding to count: what is shorter to write.
         count = True
     if not _fits(pad, kernel):
+        found = _same_windows(node.draft.type(x), kernel, stride=stride, pad=pad, ceil=ceil) if not count else None
+        if found is not None:
+            return node.made(AvgPool(kernel, stride, found[0], ceil=found[1], count_pad=False), x)
         if not count or ceil:
             raise node.refuse(
                 f"has pads of more than half a window {kernel[0]}x{kernel[1]}, which it leaves out of the mean",
@@ -142,6 +174,19 @@ def average_pool(node: Node) -> Tensor:
             )
         x, pad = node.add(Pad(pad), x), (0, 0, 0, 0)
     return node.made(AvgPool(kernel, stride, pad, ceil=ceil, count_pad=count), x)
+
+
+def _mean_of_channels(node: Node) -> Tensor:
+    """AveragePool of [N, 1, C, H, W] over windows of channels, as torch's exporter writes a part of an LRN."""
+    x = node.tensor()
+    type_ = node.draft.type(x.item)
+    kernel, pads = node.ints("kernel_shape") or (), node.ints("pads") or (0,)
+    stride = node.ints("strides") or (1,)
+    plain = {*stride, *(node.ints("dilations") or (1,)), *kernel[1:]} == {1} and not any(pads) and len(kernel) == 3
+    if not plain or x.shape[1:] != (1, *type_.torch_shape) or not 1 <= kernel[0] <= type_.channels:
+        raise node.refuse(f"is a pool along {len(kernel)} axes", "layers work on height and width", nearest="avgpool")
+    item = node.add(ChannelMean(kernel[0]), x.item)
+    return Tensor(item, (*x.shape[:2], *node.draft.type(item).torch_shape))
 
 
 def global_average_pool(node: Node) -> Tensor:
@@ -210,13 +255,18 @@ def pad(node: Node) -> Tensor:
         raise node.refuse(f"has negative pads {given}", "no layer cuts rows or columns off")
     if not any(before) and not any(after):
         return x
+    type_ = node.draft.type(x.item)
+    channels_alone = rank == 5 and not any(b + a for i, (b, a) in enumerate(zip(before, after, strict=True)) if i != 2)
+    if channels_alone and x.shape[1:] == (1, *type_.torch_shape) and value == 0:
+        # A part of an LRN, as torch's exporter writes it.
+        item = node.add(ChannelPad(before[2], after[2]), x.item)
+        return Tensor(item, (*x.shape[:2], *node.draft.type(item).torch_shape))
     if rank != 4 or before[0] or after[0] or (before[3] or after[3] if x.last else before[1] or after[1]):
         raise node.refuse("pads other axes than height and width", nearest="pad")
     if x.last:
         size = (before[1], after[1], before[2], after[2])
         made = node.made(Pad(size, value), x.item)
-        type_ = node.draft.type(made.item)
-        return Tensor(made.item, (x.shape[0], *type_.shape), last=True)
+        return Tensor(made.item, (x.shape[0], *node.draft.type(made.item).shape), last=True)
     return node.made(Pad((before[2], after[2], before[3], after[3]), value), node.map(x))
 
 

@@ -13,13 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from cnndsl.exchange.onnx.draft import Affine, Clip, Draft, Erf, Item, Part
+from cnndsl.exchange.onnx.draft import (
+    Affine,
+    ChannelMean,
+    ChannelPad,
+    Clip,
+    Draft,
+    Erf,
+    Item,
+    Part,
+    Power,
+    Quotient,
+)
+from cnndsl.exchange.onnx.values import short
 from cnndsl.ops import activations as acts
 from cnndsl.ops.base import Op
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.dense import Dense
 from cnndsl.ops.joins import Concat, Mul
-from cnndsl.ops.normalize import BatchNorm
+from cnndsl.ops.normalize import BatchNorm, LocalResponseNorm
 from cnndsl.ops.pool import AvgPool, MaxPool
 from cnndsl.ops.reshape import ChannelShuffle, Dropout, Flatten, Identity, Pad
 
@@ -196,6 +208,26 @@ def _is_gelu(sweep: Sweep, x: int, gate: int, *, factor: float) -> bool:
     return False
 
 
+def _lrn(sweep: Sweep, item: Item) -> Item | None:
+    """x / (k + alpha * mean of squares) ^ beta: torch's exporter writes it for a layer that ONNX has as well."""
+    x, divisor = item.inputs
+    power = sweep.of(divisor)
+    beta, number = (power.op.exponent, power.inputs[0]) if isinstance(power.op, Power) else (1.0, divisor)
+    alpha, k = 1.0, 0.0
+    while (found := _scalar(sweep.of(number))) is not None:
+        alpha, k, number = alpha * found[0], k + alpha * found[1], sweep.of(number).inputs[0]
+    mean = sweep.of(number)
+    border = sweep.of(mean.inputs[0]) if mean.inputs else mean
+    square = sweep.of(border.inputs[0]) if border.inputs else border
+    match mean.op, border.op, square.op:
+        case ChannelMean(size), ChannelPad(below, above), Mul() if (
+            # An even window has its extra channel below.
+            (below, above) == (size // 2, (size - 1) // 2) and square.inputs == (x, x)
+        ):
+            return _becomes(item, LocalResponseNorm(size, alpha=short(alpha), beta=beta, k=short(k)), x)
+    return None
+
+
 # --- constants and borders --------------------------------------------------------------------------
 
 
@@ -317,6 +349,7 @@ _ACTIVATIONS: Mapping[type[Op], tuple[Rule, ...]] = {
     Affine: (_hard_sigmoid, _scaled_gate),
     Clip: (_clip,),
     Mul: (_gate,),
+    Quotient: (_lrn,),
 }
 
 _FOLDS: Mapping[type[Op], tuple[Rule, ...]] = {

@@ -23,11 +23,11 @@ from cnndsl.exchange.onnx import (
 from cnndsl.exchange.onnx.arrays import array_of, stored_array
 from cnndsl.exchange.onnx.constants import FOLDED, Call, Folder, UnknownError
 from cnndsl.exchange.onnx.draft import Draft
-from cnndsl.exchange.onnx.inputs import Shapes, dims_of, given_shapes, input_of
+from cnndsl.exchange.onnx.inputs import Input, Shapes, dims_of, given_shapes, input_of
 from cnndsl.exchange.onnx.load import NETWORK, Loaded, load_model
 from cnndsl.exchange.onnx.nearest import nearest
 from cnndsl.exchange.onnx.refused import Refused
-from cnndsl.exchange.onnx.values import Constant, Node, Tensor, Value, shown
+from cnndsl.exchange.onnx.values import FLOATS, Constant, Node, Tensor, Value, shown
 from cnndsl.ops.reshape import Identity
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ HANDLERS: Mapping[str, Handler] = {
     **nodes_shapes.TABLE,
     **nodes_windows.TABLE,
 }
+
+KNOWN = {*HANDLERS, *FOLDED, "Constant", "If"}
+"""Operators that are read, in one form at least."""
 
 OWN_DOMAINS = {"", "ai.onnx"}
 CONTRIBUTED = {("com.microsoft", "Gelu")}
@@ -137,7 +140,7 @@ class _Reader:
             self.read_names.add(name)
             if name in makers:
                 live.add(makers[name])
-                wanted.extend(self.graph.node[makers[name]].input)
+                wanted.extend(reads_of(self.graph.node[makers[name]]))
             elif name not in given:
                 raise NETWORK.mistake(self.path, f"it reads `{name}`, which nothing makes")
         return [self.graph.node[number] for number in sorted(live)]
@@ -156,6 +159,7 @@ class _Reader:
             last = all(_to_channels_first(node) for node in readers)
             try:
                 found.append(input_of(value, given.get(value.name), last=last))
+                self._need_floats(found[-1], readers)
                 batches.add(found[-1].batch)
             except Refused as refused:
                 self._refuse(refused)
@@ -171,12 +175,20 @@ class _Reader:
         for one in found:
             self._collect(lambda one=one: self._declare(one))  # type: ignore[misc]
 
-    def _declare(self, one: Any) -> None:
+    def _need_floats(self, one: Input, readers: Sequence[onnx.NodeProto]) -> None:
+        """Raise Refused unless an input is floating-point, or of whole numbers that are cast before all else."""
         from onnx import TensorProto
 
         kinds = TensorProto.DataType
-        if one.kind not in {kinds.FLOAT, kinds.FLOAT16, kinds.DOUBLE, kinds.BFLOAT16}:
-            self.notes.append(f"input `{one.name}` is {kinds.Name(one.kind)} in the file, and floating-point here")
+        if one.kind in {kinds.FLOAT, kinds.FLOAT16, kinds.DOUBLE, kinds.BFLOAT16}:
+            return
+        whole = one.kind in {kinds.UINT8, kinds.INT8, kinds.UINT16, kinds.INT16, kinds.INT32, kinds.INT64}
+        if not whole or any(node.op_type != "Cast" for node in readers):
+            known = kinds.Name(one.kind) if one.kind in kinds.values() else str(one.kind)
+            raise Refused("E0812", f"input `{one.name}` holds {known}", notes=(FLOATS,))
+        self.notes.append(f"input `{one.name}` is {kinds.Name(one.kind)} in the file, and floating-point here")
+
+    def _declare(self, one: Input) -> None:
         if one.last:
             self.notes.append(f"input `{one.name}` is [N, H, W, C] in the file, and [N, C, H, W] here")
         item = self.draft.input(names.without_device(one.name), one.type)
@@ -219,12 +231,16 @@ class _Reader:
 
     def _visit(self, node: onnx.NodeProto, declared: Mapping[str, onnx.ValueInfoProto]) -> None:
         """Read one node; what is wrong with it is collected."""
-        known = _is_own(node) and (node.op_type in HANDLERS or node.op_type in FOLDED or node.op_type == "Constant")
+        known = _is_own(node) and node.op_type in KNOWN
         where = f"{node.op_type} `{node.name or next(iter(node.output), '')}`"
         if not known:
             self._refuse(self._unknown(node))
         if not known or any(name in self.broken for name in node.input):
             self.broken.update(node.output)
+            return
+        if node.op_type == "If":
+            self._collect(lambda: self._branch(node, declared, where))
+            self.broken.update(name for name in node.output if name not in self.env)
             return
         try:
             self._check(node)
@@ -236,6 +252,26 @@ class _Reader:
         except Refused as refused:
             self._refuse(refused)
             self.broken.update(node.output)
+
+    def _branch(self, node: onnx.NodeProto, declared: Mapping[str, onnx.ValueInfoProto], where: str) -> None:
+        """Read the branch of an If that is taken always: torch's exporter asks whether an axis is one."""
+        condition = self._value(node.input[0])
+        if not isinstance(condition, Constant) or condition.other is not None or condition.array.size != 1:
+            raise Refused("E0811", f"{where} decides while the network runs",
+                          notes=("a network computes the same for every picture",))  # fmt: skip
+        name = "then_branch" if condition.array.reshape(()) else "else_branch"
+        graph = next((a.g for a in node.attribute if a.name == name and a.HasField("g")), None)
+        if graph is None or len(graph.output) != len(node.output):
+            raise Refused("E0813", f"{where} has no {name} of {len(node.output)} outputs")
+        for tensor in graph.initializer:
+            self.env.setdefault(tensor.name, Constant(array_of(tensor, self.path), name=tensor.name))
+        for inner in graph.node:
+            if any(output in self.env for output in inner.output):
+                raise Refused("E0813", f"{where} makes `{inner.output[0]}` twice")
+            self._visit(inner, declared)
+        for output, own in zip(node.output, graph.output, strict=True):
+            if own.name not in self.broken:
+                self.env[output] = self._value(own.name)
 
     def _made(self, node: onnx.NodeProto, inputs: Sequence[Value | None], where: str) -> Sequence[Value]:
         attributes = self._attributes(node)
@@ -345,3 +381,15 @@ def _to_channels_first(node: onnx.NodeProto) -> bool:
     return node.op_type == "Transpose" and any(
         a.name == "perm" and tuple(a.ints) == (0, 3, 1, 2) for a in node.attribute
     )
+
+
+def reads_of(node: onnx.NodeProto) -> list[str]:
+    """What a node reads, the nodes of its branches included."""
+    found = list(node.input)
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            graph = attribute.g
+            own = {name for inner in graph.node for name in inner.output} | {t.name for t in graph.initializer}
+            read = [name for inner in graph.node for name in reads_of(inner)] + [o.name for o in graph.output]
+            found += [name for name in read if name not in own]
+    return found

@@ -43,7 +43,11 @@ class Tensor:
 
 
 Value = Constant | Tensor
+
 MAX_INPUTS = 20_000
+"""Whole numbers in an argument: axes, sizes, pads."""
+
+FLOATS = "layers compute with floating-point numbers"
 
 
 @dataclass(frozen=True)
