@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Written:
 
 
 def write(model: Model) -> Written:
-    """The text of a model, checked: read back, it gives the model's graph.
+    """The text of a model, checked: read back, it gives the model's graph. Its notes are comments at the head.
 
     Keys of weights stay as they were wherever a text can have them. What no output needs is left out, and its weights
     with it.
@@ -32,7 +33,8 @@ def write(model: Model) -> Written:
     from cnndsl.exchange.write.compose import composed
     from cnndsl.exchange.write.normal import normalised
 
-    done = composed(normalised(model.graph))
+    origin = model.graph.nodes[0].span.source.name
+    done = composed(normalised(model.graph), (f"Imported from {Path(origin).name}.", *model.notes))
     weights = {}
     for key, tensor in model.weights.items():
         node, _, last = key.rpartition(".")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnndsl.errors import CnnError
 from cnndsl.exchange.write.blocks import find_blocks
 from cnndsl.exchange.write.check import matched, read_back
-from cnndsl.exchange.write.labels import label_flat, label_referred, leave_out
+from cnndsl.exchange.write.labels import label_flat, label_referred, leave_out, put_spare
 from cnndsl.exchange.write.names import names_of
 from cnndsl.exchange.write.regions import body_of
 from cnndsl.exchange.write.repeats import Repeats, dissolve, fold_calls
@@ -27,30 +28,36 @@ class Composed:
     names: dict[str, str]
 
 
-def composed(graph: Graph) -> Composed:
-    """The text of a normalised graph. Raises AssertionError where no text is that graph: our mistake."""
+def composed(graph: Graph, notes: Sequence[str] = ()) -> Composed:
+    """The text of a normalised graph, with `notes` as comments at its head.
+
+    Raises AssertionError where no text is that graph: our mistake.
+    """
     try:
-        return idiomatic(graph)
+        return idiomatic(graph, notes)
     except (AssertionError, CnnError):
         # What a name hides, or a limit of the language forbids, one long body can still say.
-        return plain(graph)
+        return plain(graph, notes)
 
 
-def idiomatic(graph: Graph) -> Composed:
+def idiomatic(graph: Graph, notes: Sequence[str] = ()) -> Composed:
     """The text with groups, blocks and repeats. Raises AssertionError or CnnError where it is not that graph."""
-    body = grouped(body_of(graph), graph, names_of(graph))
+    names = names_of(graph)
+    body = grouped(body_of(graph), graph, names)
     leave_out(body, graph)
     order = list(computed(body))
     label_referred(body, graph)
     repeats = Repeats(body, graph)
     repeats.find(body)
+    repeats.put_single_passes(body)
     if all(getattr(item, "label", None) is None for item in items_within(body) if not is_input(item, graph)):
         Units(graph, repeats.kept).find(body)
     blocks = find_blocks(body, graph)
     for one in (body, *(block.body for block in blocks)):
         dissolve(one)
         fold_calls(one, repeats.kept)
-    return _checked(text_of(body, graph, blocks), graph, order)
+    put_spare(body, names.spare)
+    return _checked(text_of(body, graph, blocks, notes=notes), graph, order)
 
 
 def is_input(item: Item, graph: Graph) -> bool:
@@ -58,11 +65,11 @@ def is_input(item: Item, graph: Graph) -> bool:
     return isinstance(item, Layer) and graph.by_name[item.node].op is None
 
 
-def plain(graph: Graph) -> Composed:
+def plain(graph: Graph, notes: Sequence[str] = ()) -> Composed:
     """The text without groups: every layer with weights has a label of its own."""
     body = body_of(graph, outputs_apart=True)
     label_flat(body, graph)
-    return _checked(text_of(body, graph, []), graph, list(computed(body)))
+    return _checked(text_of(body, graph, [], notes=notes), graph, list(computed(body)))
 
 
 def _checked(text: str, graph: Graph, order: list[str]) -> Composed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cnndsl.exchange.model import identifier
 from cnndsl.exchange.write.names import Path, commonprefix, has_weights, is_main
@@ -71,12 +71,12 @@ def leave_out(body: Body, graph: Graph) -> None:
             leave_out(inner.body, graph)
 
 
-def _of_scope(body: Body) -> Iterator[Item]:
+def _of_scope(body: Body, *, repeats: bool = True) -> Iterator[Item]:
     """The items of a body and of what adds nothing to its path, in computing order."""
     for item in body:
-        if not _is_scope(item):
+        if not _is_scope(item) and (repeats or not isinstance(item, Repeat)):
             for inner in bodies_of(item):
-                yield from _of_scope(inner)
+                yield from _of_scope(inner, repeats=repeats)
         yield item
 
 
@@ -93,6 +93,15 @@ def _label(item: Item) -> str | None:
             return item.name
         case Goto() | If():
             return None
+
+
+def put_spare(body: Body, spare: Mapping[str, str]) -> None:
+    """Give the layers that are in no block and no repeat the labels that are left for them."""
+    layers = [item for item in _of_scope(body, repeats=False) if isinstance(item, Layer)]
+    taken = {label for item in _of_scope(body) if (label := _label(item)) is not None}
+    for item in layers:
+        if item.label is None and item.node in spare:
+            item.label = free(spare[item.node], taken)
 
 
 # --- references ------------------------------------------------------------------------------------------

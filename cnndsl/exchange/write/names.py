@@ -34,6 +34,8 @@ class Names:
 
     paths: dict[str, Path]
     places: dict[str, Path]
+    spare: dict[str, str]
+    """Names without parts in a network of many layers: they give way to blocks, and are labels of what is in none."""
 
 
 def has_weights(node: Node, graph: Graph) -> bool:
@@ -54,7 +56,11 @@ def names_of(graph: Graph) -> Names:
     main = [node for node in weighted if is_main(node)]
     if sum(node.name not in paths for node in main) > LOST * len(main):
         paths = {}
-    return Names(paths, _places(graph, paths))
+    spare = {}
+    if len(main) > FEW and all(len(path) == 1 for path in paths.values()):
+        spare = {name: path[0] for name, path in paths.items()}
+        paths = {}
+    return Names(paths, _places(graph, paths), spare)
 
 
 def parts_of(name: str) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from heapq import heapify, heappop, heappush
 
 from cnndsl.ir import Graph, Node, verify
 from cnndsl.ops.base import Op
@@ -18,15 +17,14 @@ def normalised(graph: Graph) -> Graph:
 
     What no output needs is left out, and so are joins of one tensor; numbers that were stored in fp32
     become the shortest decimals that are stored so; a concat that begins with all that another one joins reads that
-    other one, as each layer of DenseNet does. Side branches stand directly behind what they leave. Outputs whose names
-    are keywords get others.
+    other one, as each layer of DenseNet does. Outputs whose names are keywords get others.
     """
     nodes, outputs = _without_single_joins(graph)
     nodes = [_shorter(node) for node in nodes]
     nodes = list(_nested_concats(nodes))
     kept = replace(graph, nodes=tuple(nodes), outputs=tuple(_named(outputs)), settings=())
     kept = replace(kept, nodes=tuple(n for n in kept.nodes if n.op is None or n.name in kept.needed))
-    return verify(replace(kept, nodes=tuple(_sides_first(kept))))
+    return verify(kept)
 
 
 def _named(outputs: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -87,26 +85,6 @@ def _nested_concats(nodes: list[Node]) -> Iterator[Node]:
             yield replace(node, inputs=(known[start], node.inputs[-1]))
         else:
             yield node
-
-
-def _sides_first(graph: Graph) -> Iterator[Node]:
-    """The nodes in computing order, those that lead to side outputs alone as early as they can stand."""
-    spine = {graph.outputs[0][1]}
-    for node in reversed(graph.nodes):
-        if node.name in spine:
-            spine.update(node.inputs)
-    waiting = {node.name: len(set(node.inputs)) for node in graph.nodes}
-    # The inputs first, in their order, which is that of a call.
-    ready = [(False, graph.position[node.name]) for node in graph.inputs]
-    heapify(ready)
-    while ready:
-        _, position = heappop(ready)
-        node = graph.nodes[position]
-        yield node
-        for user in dict.fromkeys(user.name for user in graph.users[node.name]):
-            waiting[user] -= 1
-            if not waiting[user]:
-                heappush(ready, (user in spine, graph.position[user]))
 
 
 def commutes(op: Op, inputs: int) -> bool:

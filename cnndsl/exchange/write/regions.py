@@ -8,14 +8,16 @@ stand one behind the other, and refer to each other by labels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 from cnndsl.exchange.write.normal import commutes
 from cnndsl.exchange.write.tree import Body, Goto, Layer, Output
 from cnndsl.ir import Graph, Node
 
-MAX_NESTING = 8
-"""Arms within arms; beyond, branches are written with references. The language takes 50 brackets."""
+MAX_NESTING = 3
+"""Joins within arms of joins; what goes deeper, the long ways around of a U-Net, is written with references."""
 
 
 @dataclass(eq=False)
@@ -57,7 +59,7 @@ class _Regions:
                 self.sides.setdefault(node, []).append(name)
 
     def run(self) -> Body:
-        for node in self.graph.nodes:
+        for node in _sides_first(self.graph):
             self._node(node)
             self._outputs(node.name)
         return self._laid_out()
@@ -199,3 +201,26 @@ class _Regions:
         if current != self.main:
             body.append(Goto(self.main))
         return body
+
+
+def _sides_first(graph: Graph) -> Iterator[Node]:
+    """The nodes in computing order, those that lead to side outputs alone as early as they can stand.
+
+    So a side branch is known as a whole before the rest of the network goes on from where it leaves.
+    """
+    spine = {graph.outputs[0][1]}
+    for node in reversed(graph.nodes):
+        if node.name in spine:
+            spine.update(node.inputs)
+    waiting = {node.name: len(set(node.inputs)) for node in graph.nodes}
+    # The inputs first, in their order, which is that of a call.
+    ready = [(False, graph.position[node.name]) for node in graph.inputs]
+    heapify(ready)
+    while ready:
+        _, position = heappop(ready)
+        node = graph.nodes[position]
+        yield node
+        for user in dict.fromkeys(user.name for user in graph.users[node.name]):
+            waiting[user] -= 1
+            if not waiting[user]:
+                heappush(ready, (user in spine, graph.position[user]))

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterator, Sequence
 
+from cnndsl.exchange.write.alike import kind_of_group
 from cnndsl.exchange.write.labels import referred
 from cnndsl.exchange.write.layout import lines_of
 from cnndsl.exchange.write.names import is_main
-from cnndsl.exchange.write.tree import Body, Group, Item, Layer, Repeat, bodies_of, layers_within
+from cnndsl.exchange.write.tree import Body, Group, Item, Layer, Repeat, bodies_of, items_within, layers_within
 from cnndsl.exchange.write.words import op_text
 from cnndsl.ir import Graph
 from cnndsl.ops import operations
@@ -131,6 +132,31 @@ class Repeats:
                     passes = [body[at : at + length] for at in range(number, start, length)]
                     done.append(Repeat(None, passes))
             body[:] = [*done, *body[start:]]
+
+    def put_single_passes(self, body: Body) -> None:
+        """In groups that are like others but for having once what these repeat: a repeat of one pass."""
+        groups = [item for item in items_within(body) if isinstance(item, Group)]
+        several = [group for group in groups if any(_is_plain_repeat(item) for item in group.body)]
+        wanted = {kind_of_group(group, self.graph) for group in several}
+        passes = {
+            kind_of_group(Group(None, item.passes[0]), self.graph): len(item.passes[0])
+            for group in several for item in group.body if isinstance(item, Repeat)
+        }
+        for group in groups if passes else ():
+            done: Body = []
+            number = 0
+            while number < len(group.body):
+                for kind, length in passes.items():
+                    part = group.body[number : number + length]
+                    if kind is not None and kind_of_group(Group(None, part), self.graph) == kind:
+                        done.append(Repeat(None, [part]))
+                        break
+                else:
+                    part = group.body[number : number + 1]
+                    done.extend(part)
+                number += len(part)
+            if kind_of_group(Group(None, done), self.graph) in wanted - {None}:
+                group.body = done
 
     def _saves(self, unit: Body, times: int) -> bool:
         ops = [self.graph.by_name[item.node].op for item in layers_within(unit)]
@@ -267,13 +293,26 @@ def _is_call(body: Body) -> bool:
     return len(body) == 1 and isinstance(body[0], Group) and body[0].block is not None
 
 
+def _is_plain_repeat(item: Item) -> bool:
+    return isinstance(item, Repeat) and item.label is None
+
+
 def dissolve(body: Body) -> None:
-    """Put the layers of groups that became no calls and have no label where the groups stood."""
+    """Put the layers of groups that became no calls and have no label where the groups stood, and of single passes."""
     for item in body:
         for inner in bodies_of(item):
             dissolve(inner)
     body[:] = [
         one for item in body
-        for one in (item.body if isinstance(item, Group) and item.label is None and item.block is None else [item])
+        for one in _undone(item)
     ]
+
+
+def _undone(item: Item) -> Body:
+    match item:
+        case Group(label=None, block=None):
+            return item.body
+        case Repeat(label=None, passes=[one], count=""):
+            return one
+    return [item]
 

@@ -29,6 +29,10 @@ def _input_name(node: Node, taken: set[str]) -> str:
     return free(name, taken)
 
 
+FEW = 2
+"""So many layers are no group of their own if the name is that of another group."""
+
+
 class _Scopes:
     def __init__(self, graph: Graph, names: Names) -> None:
         self.graph = graph
@@ -58,6 +62,9 @@ class _Scopes:
     def body(self, body: Body, prefix: Path, taken: set[str], *, start: str) -> Body:
         """The items of a body that stands under `prefix`, where the names in `taken` are used."""
         body = self._outputs_apart(body, start)
+        # After a side output that stands apart, the text may go on elsewhere at once.
+        behind = [*body[1:], None]
+        body = [at for at, b in zip(body, behind, strict=False) if not (isinstance(at, Goto) and isinstance(b, Goto))]
         scopes = self._scopes(body, prefix)
         return self._nested(list(zip(body, scopes, strict=True)), prefix, taken, start=start)
 
@@ -161,6 +168,15 @@ class _Scopes:
             last = number
             while last < len(items) and items[last][1][: depth + 1] == scope[: depth + 1]:
                 last += 1
+            layers = layers_within([at for at, _ in items[number:last]])
+            inside = [at.node for at in layers if at.node in self.names.paths]
+            if scope[depth] in taken and len(inside) <= FEW:
+                for node in inside:
+                    path = self.names.paths[node]
+                    self.names.paths[node] = (*path[:depth], "_".join(path[depth:]))
+                body.extend(self._inside(at, prefix, taken, start=end_of(body, start)) for at, _ in items[number:last])
+                number = last
+                continue
             label = free(scope[depth], taken)
             inner = self._nested(items[number:last], scope[: depth + 1], set(), start=end_of(body, start))
             body.append(Group(label, inner))
