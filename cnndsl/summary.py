@@ -1,19 +1,23 @@
 """What a network costs: one row for each layer that does work, exact numbers, totals.
 
-Pure data, computed in one walk over the graph; `cnndsl.cli.summary` prints it. A *row* is a layer together
+Pure data, computed in one walk over the graph, but for the memory, which is planned when it is asked for;
+`cnndsl.cli.summary` prints it. A *row* is a layer together
 with the activations and dropouts that follow it in line (``conv(96, 11x11, stride=4) -> relu``), which is how
 the literature's tables count layers: together they make one tensor.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from cnndsl.errors import Span
 from cnndsl.ir import Graph, Node, TensorType
 from cnndsl.ops.fields import show_value
+from cnndsl.passes.fuse import fuse
+from cnndsl.passes.plan import Memory, memory
+from cnndsl.passes.simplify import simplify
 
 BYTES_PER_VALUE = 4
 """Sizes are given for fp32, the type that published tables assume."""
@@ -93,6 +97,7 @@ class Summary:
     batch: int
     rows: tuple[Row, ...]
     outputs: tuple[tuple[str, str], ...]
+    graph: Graph = field(repr=False)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -134,6 +139,11 @@ class Summary:
         """Bytes of all rows' outputs for the whole batch in fp32, as if all were kept."""
         return self.bytes_of(self.values)
 
+    @cached_property
+    def memory(self) -> Memory:
+        """Where the values lie between kernels: `arena` of one picture, and the `least` that any arena has."""
+        return memory(fuse(simplify(self.graph)))
+
     @property
     def weight_bytes(self) -> int:
         """Bytes of the parameters and buffers in fp32."""
@@ -163,7 +173,7 @@ def summarize(graph: Graph, batch: int = 1) -> Summary:
         )
         for name, nodes in groups.items()
     )
-    return Summary(graph.name, title_of(graph), graph.settings, batch, tuple(rows), graph.outputs)
+    return Summary(graph.name, title_of(graph), graph.settings, batch, tuple(rows), graph.outputs, graph)
 
 
 def title_of(graph: Graph) -> str:

@@ -31,7 +31,7 @@ ROOMS: dict[str, str] = {
     "text": "errors",
     "passes": "errors figures ir ops targets text tiles",
     "frontend": "errors passes text",
-    "summary": "errors ir ops",
+    "summary": "errors ir ops passes",
     "compare": "figures ir ops",
     "tree": "ops text",
     "codegen": "errors figures ops passes tiles",

@@ -149,3 +149,13 @@ def test_batch_scales_memory_alone() -> None:
     one, eight = of_text("conv(4, 3x3) -> relu"), of_text("conv(4, 3x3) -> relu", batch=8)
     assert eight.activation_bytes == 8 * one.activation_bytes == 8 * 4 * (6 * 6 * 4 + 4 * 4 * 4)
     assert (eight.macs, eight.values, eight.weight_bytes) == (one.macs, one.values, one.weight_bytes)
+
+
+def test_memory_is_what_the_plan_takes() -> None:
+    """Beside the arena, what is needed at once: two of the three convolutions' results, and no output."""
+    summary = of_text("conv(32, 3x3, pad=1) conv(32, 1) conv(96, 1) relu conv(8, 1)", batch=3)
+    assert summary.memory.arena == summary.memory.least == 36 * (32 + 96)
+    assert summary.bytes_of(summary.memory.least) == 4 * 3 * 36 * 128
+    # Both arms read what they begin with; the concat's buffer is taken before its second arm is there.
+    summary = of_text("conv(64, 1) concat { { conv(64, 1) } { conv(128, 1) -> conv(64, 3, pad=1) } } conv(2, 1)")
+    assert (summary.memory.arena, summary.memory.least) == (36 * (64 + 128 + 128), 36 * (64 + 64 + 128))

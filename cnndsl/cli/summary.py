@@ -18,7 +18,8 @@ Examples:
   cnndsl summary examples/vgg16.cnn --format json | jq .totals.macs
 
 Parameters are learned values, weights and biases. MACs are multiply-accumulates of convolutions and dense
-layers for one picture. Memory is what a layer makes, for the whole batch, in fp32.
+layers for one picture. Memory is what a layer makes, for the whole batch, in fp32; the arena is what is taken for all
+that lies between kernels, outputs apart, and its lower bound what is needed at once.
 """
 
 

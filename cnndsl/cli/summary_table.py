@@ -80,6 +80,8 @@ def totals(summary: Summary) -> tuple[tuple[str, str], ...]:
     if summary.batch > 1:
         batch = f"a batch of {summary.batch:,}"
         made = f"{grouped(summary.values)} values for one picture, {memory} in fp32 for {batch}"
+    pictures = "a picture" if summary.batch == 1 else f"a batch of {summary.batch:,}"
+    arena, least = (_tied(binary(summary.bytes_of(n))) for n in (summary.memory.arena, summary.memory.least))
     return (
         (
             "parameters",
@@ -88,6 +90,7 @@ def totals(summary: Summary) -> tuple[tuple[str, str], ...]:
         ),
         ("compute", f"{_tied(_giga(summary.macs))}MACs = {_tied(_giga(summary.flops))}FLOPs for one picture"),
         ("memory", made),
+        ("arena", f"{arena} for {pictures} in fp32 (lower bound {least})"),
     )
 
 
@@ -191,6 +194,8 @@ def to_json(summary: Summary) -> dict[str, Any]:
             "values": summary.values,
             "activation_bytes": summary.activation_bytes,
             "weight_bytes": summary.weight_bytes,
+            "arena_bytes": summary.bytes_of(summary.memory.arena),
+            "arena_bound_bytes": summary.bytes_of(summary.memory.least),
         },
     }
 

@@ -1,7 +1,7 @@
 """Where buffers lie in one arena, so that those alive at the same step never overlap.
 
-Steps and sizes are all that it knows. To place them in the least memory is NP-hard; a few greedy orders come within some
-percent of what no plan can do without, which is known too: `bound`.
+Steps and sizes are all that it knows. To place them in the least memory is NP-hard; a few greedy orders come close to
+what no plan can do without, which is known too: `bound`.
 """
 
 from __future__ import annotations

@@ -17,8 +17,10 @@ from cnndsl.ops.joins import Concat
 from cnndsl.ops.reshape import Flatten
 from cnndsl.passes import arena
 from cnndsl.passes.fuse import Group, Groups
+from cnndsl.passes.hazards import verify
 from cnndsl.targets import Target
 from cnndsl.tiles import ITEM_BYTES, DType
+
 
 @dataclass(frozen=True)
 class Storage:
@@ -33,6 +35,10 @@ class Storage:
         """The expression that a launch takes for it: ``buf0[96:]``."""
         return f"{self.buffer}[{self.offset}:]" if self.offset else self.buffer
 
+    def beside(self, channels: int) -> Storage:
+        """The place behind so many channels."""
+        return replace(self, offset=self.offset + channels)
+
 
 @dataclass(frozen=True)
 class Buffer:
@@ -42,6 +48,23 @@ class Buffer:
     size: int
     offset: int | None
     type: TensorType
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Where a network's values lie.
+
+    storage  by node name; inputs have none, nor has a node that is a view: see `views`.
+    copies   inputs of concats (the concat's name, the input's number) that are copied, and why.
+    arena    values of one picture in the arena, which outputs do not lie in.
+    least    values of one picture that are needed at once: no arena is smaller, with the kernels in this order.
+    """
+
+    storage: Mapping[str, Storage]
+    buffers: tuple[Buffer, ...]
+    copies: Mapping[tuple[str, int], str]
+    arena: int
+    least: int
 
 
 @dataclass(frozen=True)
@@ -73,7 +96,7 @@ class Plan:
     arena: int
     """Values of one picture in the arena."""
     least: int
-    """Values of one picture that are needed at once: no arena is smaller, with the launches in this order."""
+    """Values of one picture that are needed at once: see `Memory`."""
     outputs: tuple[tuple[str, str], ...]
 
     @property
@@ -103,18 +126,15 @@ def plan(groups: Groups, *, target: Target, dtype: DType, batch: int = 1, keep: 
     groups = _with_copies(groups)
     graph = groups.graph
     aliases = views(graph)
-    storage, unplaced, copies = _place(groups, aliases, keep=keep)
-    lifetimes = _lifetimes(groups, aliases, storage)
-    buffers, size = _pack(unplaced, lifetimes, keep=keep)
-    least = _needed(groups, aliases, storage, copies)
+    held = memory(groups, keep=keep)
     steps: list[Step] = []
-    operand = _Operands(graph, storage, buffers, aliases)
+    operand = _Operands(graph, held.storage, held.buffers, aliases)
     for group in groups.groups:
         node = group.anchor
         if node.name in aliases:
             continue
         if isinstance(node.op, Concat):
-            steps.extend(_concat_copies(group, operand, copies, target=target, dtype=dtype, batch=batch))
+            steps.extend(_concat_copies(group, operand, held.copies, target=target, dtype=dtype, batch=batch))
             continue
         assert node.op is not None
         xs = tuple(operand(name) for name in group.inputs)
@@ -124,8 +144,20 @@ def plan(groups: Groups, *, target: Target, dtype: DType, batch: int = 1, keep: 
         site = Site(node, xs, y, target, dtype, batch, residual, group.activation, second)
         macs = sum(n.op.macs(graph.types_of(n), n.type) for n in group.nodes if n.op is not None)
         steps.append(Step(group, node.op.lower(site), group.reads, group.output.name, macs))
+    made = Plan(
+        graph, target, dtype, batch, keep, tuple(steps), held.buffers, held.storage, held.arena, held.least,
+        graph.outputs,
+    )
+    return verify(made)
+
+
+def memory(groups: Groups, *, keep: bool = False) -> Memory:
+    """Lay the values of a fused network out. With `keep`, each has memory of its own."""
+    aliases = views(groups.graph)
+    storage, unplaced, copies = _place(groups, aliases, keep=keep)
+    buffers, size = _pack(unplaced, _lifetimes(groups, aliases, storage), keep=keep)
     assert all(group.output.name in storage or group.output.name in aliases for group in groups.groups)
-    return Plan(graph, target, dtype, batch, keep, tuple(steps), buffers, storage, size, least, graph.outputs)
+    return Memory(storage, buffers, copies, size, _needed(groups, aliases, storage, copies))
 
 
 class _Operands:
@@ -287,7 +319,8 @@ def _needed(
 
     A value is alive from the step that writes it to the last that reads it, or reads a concat that it is an arm of.
     """
-    last = {_root(name, aliases): i for i, group in enumerate(groups.groups) for name in (*group.reads, group.output.name)}
+    touched = ((i, name) for i, group in enumerate(groups.groups) for name in (*group.reads, group.output.name))
+    last = {_root(name, aliases): step for step, name in touched}
     change = [0] * (len(groups.groups) + 1)
 
     def alive(size: int, first: int, until: int) -> None:

@@ -183,14 +183,27 @@ def outputs_in_slices(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(planning, "_place", wrong)
 
 
-WRONG: list[Patch] = [
-    shorter_lives, later_births, forgotten_residuals, no_offsets, dense_strides, always_dense, no_aliases,
-    everything_at_the_start, outputs_in_slices,
+def slices_of_others(patch: pytest.MonkeyPatch) -> None:
+    """All arms of a concat at its first channel."""
+    right = planning._place
+
+    def wrong(*arguments: Any, **named: Any) -> Any:
+        storage, *rest = right(*arguments, **named)
+        return {name: replace(place, offset=0) for name, place in storage.items()}, *rest
+
+    patch.setattr(planning, "_place", wrong)
+
+
+WRONG_MEMORY: list[Patch] = [
+    shorter_lives, later_births, forgotten_residuals, no_aliases, everything_at_the_start, outputs_in_slices,
+    slices_of_others,
 ]
+WRONG: list[Patch] = [*WRONG_MEMORY, no_offsets, dense_strides, always_dense]
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_wrong_plan_is_seen(wrong: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "verify", lambda plan: plan)
     wrong(monkeypatch)
     seen = []
     for name, body in NETWORKS.items():
@@ -199,6 +212,21 @@ def test_wrong_plan_is_seen(wrong: Patch, monkeypatch: pytest.MonkeyPatch) -> No
         except (AssertionError, pytest.fail.Exception, RuntimeError, KeyError):
             seen.append(name)
     assert seen
+
+
+@pytest.mark.parametrize("wrong", WRONG_MEMORY)
+def test_wrong_memory_is_refused(wrong: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is run."""
+    wrong(monkeypatch)
+    seen = []
+    for body in NETWORKS.values():
+        try:
+            plan_of(text_of(body))
+        except AssertionError as error:
+            seen.append(str(error))
+    words = r"which is not there|writes over|beyond the arena|next pixel|is as many pixels"
+    assert seen
+    assert all(re.search(words, said) for said in seen)
 
 
 # --- size ----------------------------------------------------------------------------------------
