@@ -10,7 +10,7 @@ from .convert import narrow, widen
 @triton.jit(do_not_specialize=["n"])
 def depthwise_kernel(
     x_ptr,  # [n, H, W, C]
-    w_ptr,  # [K, R, S, 1] contiguous
+    w_ptr,  # [R, S, K, 1] contiguous: the values of a tap are read side by side, as the channels are
     b_ptr,  # [K] fp32
     r_ptr,  # [n, P, Q, K], channel stride 1
     y_ptr,  # [n, P, Q, K], channel stride 1
@@ -81,7 +81,7 @@ def depthwise_kernel(
             inside = row_in & (h_tap >= 0) & (h_tap < H) & (w_tap >= 0) & (w_tap < W)
             x_tap = x_tile + (r * DILATION_H * x_sh + s * DILATION_W * x_sw)
             x = tl.load(x_tap, mask=inside[:, None] & k_in[None, :], other=0.0)
-            f = tl.load(w_ptr + k * (R * S) + (r * S + s), mask=k_in, other=0.0)
+            f = tl.load(w_ptr + (r * S + s) * K + k, mask=k_in, other=0.0)
             acc += widen(x, EMULATE_BF16) * widen(f, EMULATE_BF16)[None, :]
 
     if HAS_BIAS:

@@ -68,7 +68,7 @@ def network_source(package: Package) -> str:
         "STEPS = (",
         *(f"    {quoted(step.group.title)}," for step in plan.steps),
         ")",
-        "WEIGHTS = {  # shapes, packed: filters [K, R, S, C] and rows in DTYPE, biases in float32",
+        "WEIGHTS = {  # shapes, packed: filters and rows in DTYPE, biases in float32",
         *(f"    {quoted(name)}: {shape}," for name, shape in packed_shapes(plan).items()),
         "}",
         "",

@@ -127,18 +127,27 @@ class Conv(Op):
             return x.reshape(self.groups, -1).repeat_interleave(self.filters // self.groups, 0)[:, :, None, None]
 
         weight, bias = fold(weights["weight"], weights.get("bias"), folded, spread=spread)
-        krsc = weight.permute(0, 2, 3, 1).contiguous()
-        return {"weight": krsc} if bias is None else {"weight": krsc, "bias": bias}
+        packed = weight.permute(*((2, 3, 0, 1) if self._is_depthwise(xs[0]) else (0, 2, 3, 1))).contiguous()
+        return {"weight": packed} if bias is None else {"weight": packed, "bias": bias}
 
     def packed_shapes(self, xs: Sequence[TensorType], *, folded: bool) -> dict[str, tuple[int, ...]]:
-        krsc = (self.filters, *self.kernel, xs[0].channels // self.groups)
-        return {"weight": krsc, "bias": (self.filters,)} if self.bias or folded else {"weight": krsc}
+        weight = self._packed(xs[0])
+        return {"weight": weight, "bias": (self.filters,)} if self.bias or folded else {"weight": weight}
+
+    def _packed(self, x: TensorType) -> tuple[int, ...]:
+        """The shape that the kernel wants: [K, R, S, C], but [R, S, K, 1] where no products are summed over channels."""
+        if self._is_depthwise(x):
+            return (*self.kernel, self.filters, 1)
+        return (self.filters, *self.kernel, x.channels // self.groups)
+
+    def _is_depthwise(self, x: TensorType) -> bool:
+        return self.groups > 1 and x.channels == self.groups
 
     def lower(self, site: Site) -> tuple[Launch, ...]:
         assert not isinstance(self.pad, str)
         x, y = site.xs[0].type, site.y.type
         per_group = x.channels // self.groups
-        depthwise = per_group == 1 and self.groups > 1
+        depthwise = self._is_depthwise(x)
         has_bias = self.bias or bool(site.node.folded)
         output = (y.height, y.width)
         constants: dict[str, Constant] = {

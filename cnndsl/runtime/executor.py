@@ -186,8 +186,9 @@ class Network(parameters.Path):
     def packed_weights(self) -> dict[str, torch.Tensor]:
         """The tensors that the kernels read, by layer and name ("conv1.weight"), on the network's device.
 
-        Batch norms are folded in; filters are [K, R, S, C] in the network's type, biases in fp32 (`WEIGHTS` in the
-        file at `source_path` has all shapes). Packed anew when any tensor of the state dict has changed.
+        Batch norms are folded in; filters are [K, R, S, C], depthwise ones [R, S, K, 1], in the network's type, biases
+        in fp32 (`WEIGHTS` in the file at `source_path` has all shapes). Packed anew when any tensor of the state dict
+        has changed.
         """
         if self._watch is None or not self._watch.unchanged():
             self._packed, self._watch = {}, None  # first, so that old and new never lie in memory together

@@ -111,7 +111,8 @@ def run(
     dtype = DTYPES[layer.dtype]
     p, q = layer.output
     x = arrange(data.x, layer.layout).to(device)
-    w = data.w.permute(0, 2, 3, 1).contiguous().to(device)
+    depthwise = "GROUPS" not in kernel.arg_names
+    w = data.w.permute((2, 3, 0, 1) if depthwise else (0, 2, 3, 1)).contiguous().to(device)
     b = data.b.to(device) if data.b is not None else None
     r = arrange(data.r, "slice").to(device) if data.r is not None else None
     margin = 3 if layer.wide_output else 0
@@ -133,7 +134,7 @@ def run(
         arguments |= {f"{name}_sn": n_stride, f"{name}_sh": h_stride, f"{name}_sw": w_stride}
         if name == "x":
             arguments["x_sc"] = c_stride
-    if "GROUPS" not in kernel.arg_names:  # depthwise
+    if depthwise:
         for name in ("GROUPS", "PRECISION"):
             del arguments[name]
         arguments["C"] = layer.channels

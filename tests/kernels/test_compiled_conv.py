@@ -140,7 +140,7 @@ CASES = {
     "alexnet conv1": (
         conv("sm_90", 3, 227, 96, 11, stride=4, nchw=True), {"HGMMA", "STG.E.128"}, {"STG.E.U16"}
     ),
-    "depthwise": (depthwise("sm_90", 96, 56, 3), {"LDG.E.128", "STG.E.128"}, {"STG.E.U16"}),
+    "depthwise": (depthwise("sm_90", 96, 56, 3), {"LDG.E.128", "STG.E.128"}, {"LDG.E.U16", "STG.E.U16"}),
     # Eight results per program are stored two bytes at a time, against 64 KiB of weights read.
     "fc7 batch 1": (dense("sm_90", 4096, 4096, 1), {"LDG.E.128", "FFMA"}, {"LDSM.16.M88.4"}),
     "fc6 batch 16": (dense("sm_90", 9216, 4096, 16), {"HMMA", "LDGSTS.E.BYPASS.128"}, NARROW),
