@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,8 @@ class Everything(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(8), nn.Hardswish())
+        stem = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+        self.stem = nn.Sequential(stem, nn.BatchNorm2d(8), nn.Hardswish())
         self.left = nn.Conv2d(8, 8, (1, 3), padding=(0, 1), groups=2)
         self.right = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), nn.Conv2d(8, 8, 1), nn.SiLU())
         self.acts = nn.ModuleList([nn.GELU(), nn.ELU(0.5), nn.LeakyReLU(0.2), nn.ReLU6(), nn.Hardsigmoid(), nn.Tanh()])
@@ -98,9 +98,8 @@ def test_exported_modules(tmp_path: Path, make, opset: int, folded: bool) -> Non
     with torch.no_grad():
         wanted = net(x)
     made = imported(model)
-    for ours, theirs in zip(
-        evaluate(model.graph, [x], model.weights).values(), wanted if isinstance(wanted, tuple) else [wanted], strict=True
-    ):
+    outputs = evaluate(model.graph, [x], model.weights).values()
+    for ours, theirs in zip(outputs, wanted if isinstance(wanted, tuple) else [wanted], strict=True):
         assert error(ours.numpy(), theirs.numpy()) < TOLERANCE
     own = {key for key in net.state_dict() if not key.endswith("num_batches_tracked")}
     if folded:
