@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+NETWORKS = ["alexnet", "vgg16", "googlenet", "resnet18", "resnet50"]
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("networks", nargs="*", default=["alexnet", "vgg16"], help="examples' names, or paths")
+    parser.add_argument("networks", nargs="*", default=NETWORKS, help="examples' names, or paths")
     parser.add_argument("--batch", default="1,16,128", help="batch sizes (default: %(default)s)")
     parser.add_argument("--dtype", default="fp16", choices=("fp32", "tf32", "fp16", "bf16"))
     parser.add_argument("--device", default="cuda", help="cpu times Triton's interpreter: to try this script")

@@ -3,7 +3,7 @@
 #
 #   bash scripts/gpu_check.sh [--quick] [--wheels DIR] [--out DIR] [--python PYTHON] [--tests SECONDS] [--dry-run]
 #
-#   --quick      correctness and a few timings, within about three minutes; without it, about ten
+#   --quick      correctness and a few timings, within about five minutes; without it, about a quarter of an hour
 #   --wheels     folder of wheels for what the machine lacks, lark say (default: .whl in the checkout)
 #   --out        where results are written (default: $OUT, or ./gpu_check_out)
 #   --python     the Python that has torch and triton (default: $PYTHON, or python3)
@@ -58,7 +58,7 @@ if [ -n "$wheels" ]; then
 elif [ -d "$root/.whl" ]; then
     wheels=$root/.whl
 fi
-[ -n "$tests_seconds" ] || tests_seconds=$([ -n "$quick" ] && echo 30 || echo 120)
+[ -n "$tests_seconds" ] || tests_seconds=$([ -n "$quick" ] && echo 60 || echo 240)
 command -v "$python" >/dev/null || die 2 "there is no $python"
 
 # Neither a compiled file nor a cache is left in the checkout.
@@ -138,9 +138,9 @@ fi
 if [ -n "$dry" ]; then
     timings=(lenet5 --batch 1 --dtype fp32 --repetitions 2)
 elif [ -n "$quick" ]; then
-    timings=(alexnet vgg16 --batch 1,128 --repetitions 20)
+    timings=(alexnet vgg16 resnet50 --batch 1,128 --repetitions 20)
 else
-    timings=(alexnet vgg16 --batch 1,16,128 --layers)
+    timings=(alexnet vgg16 googlenet resnet18 resnet50 --batch 1,16,128 --layers)
 fi
 echo "times ..."
 "$python" benchmarks/networks.py "${timings[@]}" --device "$device" --out "$work/networks.json" \

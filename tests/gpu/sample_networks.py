@@ -86,7 +86,9 @@ TEXTS = {
 
 def sources() -> dict[str, str]:
     """Every network by name: a path or a text, as `cnndsl.compile` takes it."""
-    files = {path.stem: str(path) for path in sorted(EXAMPLES.glob("*.cnn")) if path.stem != "vgg"}
+    # The other examples are files of blocks.
+    networks = [path for path in sorted(EXAMPLES.glob("*.cnn")) if "\nnetwork " in path.read_text(encoding="utf-8")]
+    files = {path.stem: str(path) for path in networks}
     layers = {
         f"layer {name}": f"network Layer {{ input x [14x14x64] {op.example} }}"
         for name, op in operations().items()

@@ -1,5 +1,6 @@
 """Whole networks on a CUDA device: every layer against fp64; streams, graphs, tensors beyond 2^31 values."""
 
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import cnndsl
 from cnndsl.errors import CnnError
 from cnndsl.runtime.executor import Network
 from cnndsl.runtime.verify import TOLERANCES, compare_outputs, relative_error, verify
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from peers import torch_network
 
 pytestmark = [
     pytest.mark.gpu,
@@ -77,10 +82,57 @@ def test_other_examples(name: str) -> None:
     check(net, pictures(net, 2))
 
 
+BRANCHED = ("resnet18", "resnet50", "googlenet", "densenet121", "mobilenet_v2", "efficientnet_b0", "shufflenet_v1")
+
+
+def fp16_errors(net: Network, xs: list[torch.Tensor]) -> tuple[dict[str, float], dict[str, float]]:
+    """The relative errors of a network's outputs and how large they may be: in fp16 twice torch's own, if that is more.
+
+    With random weights torch's own are 1.2e-3 (ShuffleNet) and 3.5e-3 (MobileNet v2) on a CPU, where the others keep to
+    1e-3; the tolerance is 2e-3.
+    """
+    expected = named(net.reference(*(x.double() for x in xs)))
+    found, peer = named(net(*xs)), torch_network(net, xs)(*xs)
+    errors = {name: relative_error(found[name], r) for name, r in expected.items()}
+    torchs = {name: relative_error(peer[name], r) for name, r in expected.items()}
+    assert all(error < 1e-2 for error in torchs.values()), torchs  # a bound that means something
+    return errors, {name: max(TOLERANCES["fp16"], 2 * error) for name, error in torchs.items()}
+
+
+@pytest.mark.parametrize("name", BRANCHED)
+def test_branched_and_mobile_networks_in_fp32(name: str) -> None:
+    net = network(name, "fp32")
+    check(net, pictures(net, 2))
+
+
+@pytest.mark.parametrize("name", BRANCHED)
+def test_branched_and_mobile_networks_in_fp16(name: str) -> None:
+    """Each kernel by itself, and the whole, where errors add up, beside torch in the same type."""
+    net = network(name, "fp16")
+    xs = [x / 16 for x in pictures(net, 2)]  # ShuffleNet's values with random weights would pass fp16's largest
+    for found in verify(net, xs, layers=True):
+        assert found.ok or found.kind == "output", found
+    errors, limits = fp16_errors(net, xs)
+    assert all(errors[output] <= limits[output] for output in limits), (errors, limits)
+
+
 def test_tiles_for_many_pictures() -> None:
     """Above 45 pictures the tiles for 128 are taken; 100 of them fill no tile exactly."""
     net = network("alexnet")
     check(net, pictures(net, 100))
+
+
+def test_a_slightly_wrong_residual_network_is_noticed() -> None:
+    """A tenth less of the last of eight blocks moves the classes by 6 %."""
+    net = network("resnet18")
+    xs = [x / 16 for x in pictures(net, 2)]
+    errors, limits = fp16_errors(net, xs)
+    assert errors["main"] <= limits["main"]
+    wrong = cnndsl.compile(sources()["resnet18"], device=DEVICE, dtype="fp16", seed=1)
+    with torch.no_grad():
+        wrong.state_dict()["layer4.1.bn2.weight"].mul_(0.9)
+    expected = named(net.reference(*(x.double() for x in xs)))["main"]
+    assert relative_error(named(wrong(*xs))["main"], expected) > limits["main"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
