@@ -125,6 +125,44 @@ NETWORKS: dict[str, tuple[str, dict[str, str]]] = {
         "input x [4x4x5] a: conv(5, 1) output o {} n: batchnorm -> relu add(@a) m: batchnorm",
         {"folded for all": "input x [4x4x5] a: conv(5, 1) n: batchnorm output o {} relu add(@n) m: batchnorm"},
     ),
+    "batch norm before a grouped convolution": (
+        "input x [5x5x6] n: batchnorm a: conv(8, 3, groups=2) m: batchnorm avgpool(2) b: dense(4)",
+        {
+            "order of channels": """input x [5x5x6] n: batchnorm channel_shuffle(2) a: conv(8, 3, groups=2)
+                m: batchnorm avgpool(2) b: dense(4)""",
+        },
+    ),
+    "batch norm before a flatten": (
+        "input x [2x3x4] n: batchnorm flatten a: dense(6) output o { @x m: batchnorm -> flatten -> b: dense(5) }",
+        {
+            "order of channels": """input x [2x3x4] n: batchnorm channel_shuffle(2) flatten a: dense(6)
+                output o { @x m: batchnorm -> flatten -> b: dense(5) }""",
+        },
+    ),
+    "batch norm of features": (
+        "input x [2x3x4] flatten n: batchnorm a: dense(6)",
+        {"order of features": "input x [2x3x4] channel_shuffle(2) flatten n: batchnorm a: dense(6)"},
+    ),
+    "batch norm behind what averages and shuffles": (
+        """input x [6x6x3] a: conv(6, 3) -> avgpool(3, stride=2, pad=1, count_pad=false) -> channel_shuffle(3)
+            n: batchnorm -> relu -> b: conv(4, 1)""",
+        {
+            "the order of channels": """input x [6x6x3] a: conv(6, 3) -> avgpool(3, stride=2, pad=1, count_pad=false)
+                n: batchnorm -> channel_shuffle(3) -> relu -> b: conv(4, 1)""",
+            "zeros": """input x [6x6x3] a: conv(6, 3) -> n: batchnorm -> avgpool(3, stride=2, pad=1)
+                channel_shuffle(3) -> relu -> b: conv(4, 1)""",
+        },
+    ),
+    "batch norm and activation over arms": (
+        """input x [4x4x3] concat { { a: conv(2, 1) -> channel_shuffle(2) }
+            { concat { { b: conv(3, 3, pad=1) } { c: conv(2, 1) } } } } n: batchnorm -> silu -> d: conv(3, 1)""",
+        {
+            "other arms": """input x [4x4x3] concat { { concat { { b: conv(3, 3, pad=1) } { c: conv(2, 1) } } }
+                { a: conv(2, 1) } } n: batchnorm -> silu -> d: conv(3, 1)""",
+            "no activation": """input x [4x4x3] concat { { a: conv(2, 1) -> silu }
+                { concat { { b: conv(3, 3, pad=1) -> silu } { c: conv(2, 1) } } } } n: batchnorm -> d: conv(3, 1)""",
+        },
+    ),
     "concat": (
         "input x [4x4x3] concat { { a: conv(5, 1) } { b: conv(5, 1) } {} { tanh } } c: conv(4, 1)",
         {
