@@ -4,8 +4,8 @@ A batch norm is a scale and a shift of each channel. Averages and copies of chan
 be moved across pools that average, across shuffles, and into the arms of a concat. What a rewrite records is which
 batch norms a layer has taken up (`cnndsl.ir.Folded`); the numbers are computed when the weights are packed.
 
-All of it is exact but for rounding. A value that is infinite, or so large that the norm's input is, may come out as
-another non-finite number than the layers one by one would give.
+All of it is exact but for rounding. Only where a value between the layers exceeds the range of its type may an infinity
+or a NaN stand where the layers one by one would give another number.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """What simplifying removes, folds and leaves alone."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from networks import Example, networks, random_inputs, random_weights
-from stages import graph_of, simplified
+from stages import EXAMPLES, example, graph_of, simplified
 
 from cnndsl.files import choose_network, load_text
 from cnndsl.ir import Graph
@@ -114,6 +116,18 @@ def test_which_batch_norms_fold(body: str, folds: bool) -> None:
     owners = [node.name for node in graph.nodes for n in node.folded if n.name == "n"]
     assert bool(owners) is folds
     assert ("n" in graph.by_name) is not folds
+
+
+EXAMPLES_LEFT = {"densenet121": 6 + 12 + 24 + 16 + 3 + 1}
+"""Batch norms that others than the next layer read past, or behind which an activation comes before a convolution."""
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.cnn")), ids=lambda path: path.stem)
+def test_batch_norms_of_the_examples_fold(path: Path) -> None:
+    if "network " in path.read_text():
+        graph = example(path.stem).graph
+        left = [node.name for node in graph.nodes if isinstance(node.op, BatchNorm)]
+        assert len(left) == EXAMPLES_LEFT.get(path.stem, 0)
 
 
 def test_folded_in_order_with_their_lines() -> None:
