@@ -43,7 +43,7 @@ class Replacement:
     facts: Facts
 
     @property
-    def key(self) -> tuple[str, tuple[str, ...]]:
+    def key(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """What tells its step from others, in whatever way the network's values are laid out."""
         return self.facts.step.writes, self.facts.step.reads
 
@@ -61,7 +61,7 @@ class Replacements:
 
     kernels: tuple[Replacement, ...]
     device: torch.device
-    _right: set[tuple[tuple[str, tuple[str, ...]], int]] = field(default_factory=set, compare=False, repr=False)
+    _right: set[tuple[tuple[tuple[str, ...], tuple[str, ...]], int]] = field(default_factory=set, compare=False, repr=False)
     """Kernels, by their keys, with the numbers of pictures for which they are right."""
 
     def texts(self, plan: Plan) -> dict[int, str]:
