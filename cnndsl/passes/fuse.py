@@ -100,14 +100,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Groups:
-    """A whole network as groups, in computing order."""
+    """A whole network as groups in computing order, which may be another one than the graph's."""
 
     graph: Graph
     groups: tuple[Group, ...]
 
 
 def fuse(graph: Graph) -> Groups:
-    """Form the groups of a simplified graph. The groups' graph may have another order, in which they are computed."""
+    """Form the groups of a simplified graph."""
     from cnndsl.passes import merge  # which asks `formed` and `obstacle`
 
     return merge.merged(formed(graph))
@@ -175,7 +175,8 @@ def obstacle(graph: Graph, group: Group, reader: Node) -> Obstacle | None:
     found = _sum(graph, group, reader) if isinstance(reader.op, Add) else _second(graph, group, reader)
     if found is None and group.siblings:
         others = listed([one.anchor.name for one in group.siblings], most=4)
-        return Obstacle("merged", f"{group.anchor.name} shares its launch with {others}, which ends in activations alone")
+        reason = f"{group.anchor.name} shares its launch with {others}, which ends in activations alone"
+        return Obstacle("merged", reason)
     return found
 
 

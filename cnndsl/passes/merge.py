@@ -41,8 +41,9 @@ def merged(groups: Groups) -> Groups:
     launched = {group.anchor.name: group for group in made.groups}
     for row in rows:
         found = launched[row[0].anchor.name]
-        assert [one.nodes for one in found.members] == [one.nodes for one in row], f"{found.title} was planned otherwise"
-    return made
+        assert [one.nodes for one in found.members] == [one.nodes for one in row], found.title
+    # The graph keeps its order, so that the same rows are found in it again.
+    return Groups(groups.graph, made.groups)
 
 
 def reasons(groups: Groups) -> dict[str, Obstacle]:
@@ -105,11 +106,11 @@ class Merger:
                     yield one.anchor.name, self.between(one, first)
 
     def between(self, one: Group, row: Row) -> Obstacle:
-        """Why a convolution is not in the launch of a row: the best reason of those against each place in it."""
-        tried = [self.obstacle((*row[:i], one, *row[i:])) for i in range(len(row) + 1)]
+        """Why a convolution is not in the launch of a row: of the reasons against each place, one that says most."""
+        tried = [self.obstacle((*row[:i], one, *row[i:])) for i in reversed(range(len(row) + 1))]
         found = [obstacle for obstacle in tried if obstacle is not None]
         assert len(found) == len(tried), f"{one.anchor.name} and {row[0].anchor.name} could share a launch"
-        return next((obstacle for obstacle in found if obstacle.kind != "memory"), found[0])
+        return next((obstacle for obstacle in found if obstacle.kind != "place"), found[0])
 
     def alike(self) -> list[Row]:
         """The convolutions that read one tensor alike, two and more."""
@@ -189,7 +190,7 @@ class Merger:
         for one in row if len(row) > 1 else ():
             base = self.group_of[one.anchor.name]
             if base.residual is not None and not self.added_elsewhere(base, row):
-                return Obstacle("adds", f"the kernel of {one.anchor.name} adds {base.residual}, which no other could do")
+                return Obstacle("adds", f"the kernel of {one.anchor.name} adds {base.residual}, and no other could")
         for one, other in pairwise(row):
             if one.activation != other.activation and other.activation != NONE:
                 reason = f"{one.anchor.name} ends in {_activation(one)} and {other.anchor.name} in {_activation(other)}"
@@ -260,7 +261,7 @@ class Merger:
         one = row[first]
         others = listed([each.output.name for each in row if each is not one], most=3)
         home = self.places.homes[one.output.name]
-        return Obstacle("memory", f"{one.output.name} lies within {home}, where {others} cannot lie beside it")
+        return Obstacle("place", f"{one.output.name} lies within {home}, where {others} cannot lie beside it")
 
 
 def _names(row: Iterable[Group]) -> set[str]:
