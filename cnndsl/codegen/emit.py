@@ -5,7 +5,8 @@ from __future__ import annotations
 from cnndsl.codegen.header import clean, file_of, filled, place_of, quoted, wrapped
 from cnndsl.codegen.package import Names, Package
 from cnndsl.figures import compact, counted
-from cnndsl.passes.plan import Buffer, Plan, Step, variable_of
+from cnndsl.passes.places import Buffer
+from cnndsl.passes.plan import Plan, Step, variable_of
 from cnndsl.tiles import ITEM_BYTES
 
 TORCH_TYPES = {"fp32": "torch.float32", "tf32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.bfloat16"}

@@ -102,7 +102,7 @@ def diagram(graph: Graph, groups: Groups, *, view: View = "layers") -> Diagram:
     """
     layers = {layer.name: layer for layer in summarize(graph).layers}
     shown = graph if view == "layers" else groups.graph
-    boxes = _with_outputs(_linked(_members(shown, groups, view), groups, layers), shown)
+    boxes = _with_outputs(_linked(_members(shown, groups, view), layers), shown)
     free = {each.node.name: each.reason for each in free_layers(graph, groups)}
     moved = {node.origin for node in groups.graph.nodes if node.origin is not None}
     free |= {name: f"computed before {graph.by_name[name].inputs[0]}, by the kernels that make it" for name in moved}
@@ -198,7 +198,7 @@ def _continues(node: Node, graph: Graph, owner: _Members) -> bool:
     return source.op is not None and alone and _prefix(node.name) == owner.path
 
 
-def _linked(boxes: list[_Members], groups: Groups, layers: dict[str, Layer]) -> list[Box]:
+def _linked(boxes: list[_Members], layers: dict[str, Layer]) -> list[Box]:
     """The boxes in an order in which they can be computed, with the values that they read."""
     number_of = {row.node.name: i for i, box in enumerate(boxes) for row in box.rows}
     reads = [

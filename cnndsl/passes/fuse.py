@@ -66,8 +66,8 @@ class Group:
         anchors = [one.anchor for one in (self, *self.siblings)]
         if len(anchors) == 1:
             return self.anchor
-        assert self.anchor.op is not None
-        op = self.anchor.op.beside([node.op for node in anchors[1:]])
+        op, *others = (node.op for node in anchors if node.op is not None)
+        op = op.beside(others)
         shape = (*self.anchor.type.shape[:-1], sum(node.type.channels for node in anchors))
         return Node(
             "+".join(node.name for node in anchors), op, self.inputs, TensorType(shape), self.anchor.span,
@@ -167,8 +167,8 @@ def obstacle(graph: Graph, group: Group, reader: Node) -> Obstacle | None:
     match list(dict.fromkeys(readers)):
         case [_] if len(readers) > 1:
             return Obstacle("readers", f"{reader.name} reads {name} {len(readers)} times")
-        case [_, _, *_] as found:
-            return Obstacle("readers", f"{name} has {len(found)} readers: {listed(found, most=4)}")
+        case [_, _, *_] as several:
+            return Obstacle("readers", f"{name} has {len(several)} readers: {listed(several, most=4)}")
     assert reader.op is not None
     if reader.op.activation is not None:
         return _activation(group)

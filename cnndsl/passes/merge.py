@@ -192,7 +192,7 @@ class Merger:
             if base.residual is not None and not self.added_elsewhere(base, row):
                 return Obstacle("adds", f"the kernel of {one.anchor.name} adds {base.residual}, and no other could")
         for one, other in pairwise(row):
-            if one.activation != other.activation and other.activation != NONE:
+            if other.activation not in {one.activation, NONE}:
                 reason = f"{one.anchor.name} ends in {_activation(one)} and {other.anchor.name} in {_activation(other)}"
                 return Obstacle("activation", reason)
             channels = one.output.type.channels

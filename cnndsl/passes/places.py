@@ -153,9 +153,10 @@ class _Placer:
         widths = [self.made[name].channels for name in names]
         if inside:
             first, last = inside[0], inside[-1]
-            home = self.storage[names[first]]
+            home = self.storage[names[first]].buffer
             before, after = sum(widths[:first]), sum(widths[last + 1 :])
-            home = self.widen(home.buffer, before, after) if before or after else home.buffer
+            if before or after:
+                self.widen(home, before, after)
             offset = self.storage[names[first]].offset - before
         else:
             shape = self.made[names[0]].shape
@@ -167,7 +168,7 @@ class _Placer:
             offset += width
         assert offset <= stride
 
-    def widen(self, buffer: str, before: int, after: int) -> str:
+    def widen(self, buffer: str, before: int, after: int) -> None:
         """Give a buffer more channels before and behind those that it has."""
         old = self.buffers[buffer]
         assert old.name.startswith("buf"), f"{old.name} is an output's, which has nothing beside it"
@@ -177,7 +178,6 @@ class _Placer:
         for name, at in self.storage.items():
             if at.buffer == buffer:
                 self.storage[name] = Storage(buffer, at.offset + before, type_.channels)
-        return buffer
 
 
 def _vectors(channels: int) -> int:

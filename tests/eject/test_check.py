@@ -20,7 +20,7 @@ class File:
 
     def __init__(self, text: str, layer: str, *, dtype: DType = "fp32") -> None:
         package = made(text, dtype=dtype)
-        (facts,) = [f for f in all_facts(package) if layer in {n.name for n in f.step.group.layers}]
+        (facts,) = [f for f in all_facts(package) if layer in {n.name for n in f.step.group.computed}]
         self.space: dict[str, Any] = {"__name__": "check"}
         exec(text_of(package, facts), self.space)
         self.seen: list[int] = []

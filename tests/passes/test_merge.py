@@ -188,7 +188,8 @@ def test_a_dense_layer_reads_a_concat_whole() -> None:
      "the kernel of d adds r, and no other could"),
     ("concat { { tanh } { a: conv(8, 1) } { b: conv(8, 1) -> lrn } } lrn", "b", "place",
      "a lies within concat1, where b cannot lie beside it"),
-    ("concat { { a: conv(8, 1) } { b: conv(8, 1) -> lrn } }", "b", "memory", "nothing may lie beside concat1, an output"),
+    ("concat { { a: conv(8, 1) } { b: conv(8, 1) -> lrn } }", "b", "memory",
+     "nothing may lie beside concat1, an output"),
     ("concat { { a: conv(8, 1) } { b: conv(8, 1) -> lrn } } dense(3)", "b", "whole",
      "dense1 reads the pixels of concat1 side by side"),
     ("output o { a: conv(8, 1) -> dense(3) } b: conv(8, 1) -> lrn", "b", "whole",
@@ -231,7 +232,7 @@ def test_inception_blocks_take_five_launches(name: str) -> None:
     groups = example(name)
     blocks = Counter[str]()
     for group, count in zip(groups.groups, launches_of(groups), strict=True):
-        names = {layer.name.split(".")[0] for layer in group.layers}
+        names = {layer.name.split(".")[0] for layer in group.computed}
         if count and any(word.startswith("inception") for word in names):
             (block,) = names
             blocks[block] += count
@@ -256,7 +257,7 @@ def check(groups: Groups) -> None:
     apart = fusing.formed(graph)
     assert sum(launches_of(groups)) <= sum(launches_of(apart))
     once = Counter(node.name for group in apart.groups for node in group.nodes)
-    assert Counter(node.name for group in groups.groups for node in group.layers) == once
+    assert Counter(node.name for group in groups.groups for node in group.computed) == once
     reasons(groups)  # there is one for each convolution that is alike and alone
 
 
@@ -281,7 +282,7 @@ def test_any_branches() -> None:
                 seen["mixed"] += len({one.activation for one in step.group.members}) > 1
                 seen["three"] += len(step.group.siblings) > 1
         seen.update(obstacle.kind for obstacle in reasons(groups).values())
-        order = [groups.graph.position[node.name] for group in groups.groups for node in group.layers]
+        order = [groups.graph.position[node.name] for group in groups.groups for node in group.computed]
         seen["moved"] += order != sorted(order)
 
     each()
