@@ -11,7 +11,7 @@ from kinds import all_facts, made, text_of
 from cnndsl.tiles import DType
 
 SLICE = """network T {{ input x [{size}x4x3] first: conv(4, 1x1)
-    c: concat {{ {{ maxpool(1x1) }} {{ chosen: conv(3, 1x1) }} {{ tanh }} }} relu }}"""
+    c: concat {{ {{ conv(2, 3x3, pad=1) }} {{ chosen: conv(3, 1x1) }} {{ conv(2, 3x3, pad=1) }} }} relu }}"""
 Launch = Callable[..., None]
 
 
