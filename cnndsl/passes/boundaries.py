@@ -207,7 +207,7 @@ class _Finder:
 
 def free_layers(graph: Graph, groups: Groups) -> tuple[FreeLayer, ...]:
     """The layers of a network, as it was written, for which nothing is launched, in its order."""
-    computed = {node.origin for group in groups.groups for node in group.nodes}
+    computed = {node.origin for group in groups.groups for node in group.computed}
     found = {name: layer for name, layer in removed_layers(graph).items() if name not in computed}
     for group, launches in zip(groups.groups, launches_of(groups), strict=True):
         if not launches:
