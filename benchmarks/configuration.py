@@ -255,8 +255,8 @@ def limit_us(made: Plan, request: Request) -> float:
     outputs = {name for _, name in graph.outputs}
     groups: list[list[Step]] = []
     for step in made.steps:
-        before = groups[-1][-1].writes if groups else None
-        follows = step.reads == (before,) and len(graph.users[before]) == 1 and before not in outputs
+        before = groups[-1][-1].writes if groups else ()
+        follows = step.reads == before and len(graph.users[before[0]]) == 1 and before[0] not in outputs
         if follows and not step.macs:
             groups[-1].append(step)
         else:
@@ -272,13 +272,13 @@ def steps_limit(steps: Sequence[Step], made: Plan, request: Request) -> float:
     if not request.ceilings:
         return 0.0
     graph = made.graph
-    inner = {step.writes for step in steps[:-1]}
+    inner = {name for step in steps[:-1] for name in step.writes}
     moved = [name for step in steps for name in step.reads if name not in inner]
-    values = sum(graph.by_name[name].type.size for name in (*moved, steps[-1].writes)) * request.batch
+    values = sum(graph.by_name[name].type.size for name in (*moved, *steps[-1].writes)) * request.batch
     weights = sum(
         weight.size
         for step in steps
-        for node in step.group.nodes
+        for node in step.group.computed
         if node.op is not None
         for weight in node.op.weights(*graph.types_of(node))
     )

@@ -164,7 +164,7 @@ def _layers(graph: Graph, package: Package) -> tuple[Layer, ...]:
     uses: dict[str, list[Use]] = {}
     for number, step in enumerate(plan.steps):
         launched = [Use(kernel, number) for kernel, _ in package.launches[number]]
-        for node in step.group.nodes:
+        for node in step.group.computed:
             for name in node.layers:
                 uses.setdefault(name, []).extend(launched)
     folded = {norm.name for node in plan.graph.nodes for norm in node.folded}

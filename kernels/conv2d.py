@@ -44,6 +44,7 @@ def conv2d_kernel(
     HAS_RESIDUAL: tl.constexpr,  # without it, r_ptr is None
     ACT: tl.constexpr,
     ACT_ARG: tl.constexpr,
+    ACT_K: tl.constexpr,  # filters that are activated, the first ones: of several layers, some may end in nothing
     PRECISION: tl.constexpr,  # of fp32 products: "ieee" or "tf32"; without effect on fp16 and bf16
     INDEX64: tl.constexpr,  # offsets in 64 bits: needed as soon as one exceeds 2^31 - 1 elements
     EMULATE_BF16: tl.constexpr,  # see convert.widen
@@ -153,6 +154,9 @@ def conv2d_kernel(
     if HAS_RESIDUAL:
         r_tile = r_ptr + (n_index * r_sn + p * r_sh + q * r_sw)[:, None] + k[None, :]
         acc += widen(tl.load(r_tile, mask=y_in, other=0.0), EMULATE_BF16)
-    acc = activate(acc, ACT, ACT_ARG)
+    if ACT_K == K:
+        acc = activate(acc, ACT, ACT_ARG)
+    else:
+        acc = tl.where((k < ACT_K)[None, :], activate(acc, ACT, ACT_ARG), acc)
     y_tile = y_ptr + (n_index * y_sn + p * y_sh + q * y_sw)[:, None] + k[None, :]
     tl.store(y_tile, narrow(acc, y_ptr.dtype.element_ty, EMULATE_BF16), mask=y_in)

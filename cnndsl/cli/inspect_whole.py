@@ -91,7 +91,7 @@ def _text(stage: str, side: Side, *, width: int | None) -> str:
 def _groups(made: Made, names: set[str] | None) -> str:
     groups = made.groups
     if names is not None:
-        kept = (g for g in groups.groups if names & {name for node in g.nodes for name in node.layers})
+        kept = (g for g in groups.groups if names & {name for node in g.computed for name in node.layers})
         groups = fuse.Groups(groups.graph, tuple(kept))
     return fuse.show(groups, graph=made.graph, dtype=made.dtype, batch=made.batch)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from cnndsl.codegen.header import clean, file_of, filled, place_of, quoted, wrapped
 from cnndsl.codegen.package import Names, Package
 from cnndsl.figures import compact, counted
-from cnndsl.passes.plan import Buffer, Plan, Step, variable_of
+from cnndsl.passes.places import Buffer
+from cnndsl.passes.plan import Plan, Step, variable_of
 from cnndsl.tiles import ITEM_BYTES
 
 TORCH_TYPES = {"fp32": "torch.float32", "tf32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.bfloat16"}
@@ -93,7 +94,8 @@ def packed_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
     graph = plan.graph
     return {
         f"{node.name}.{name}": shape
-        for node in graph.nodes
+        for step in plan.steps
+        for node in step.group.packed
         if node.op is not None
         for name, shape in node.op.packed_shapes(graph.types_of(node), folded=bool(node.folded)).items()
     }
@@ -138,7 +140,8 @@ def _body(package: Package) -> list[str]:
     lines.append("}")
     if plan.keep:
         lines.append("values = {")
-        lines.extend(f"    {quoted(s.writes)}: {_view(plan, s.writes, names)}," for s in plan.steps)
+        written = [name for step in plan.steps for name in step.writes]
+        lines.extend(f"    {quoted(name)}: {_view(plan, name, names)}," for name in written)
         lines += ["}", "return outputs, values"]
     else:
         lines.append("return outputs")
@@ -180,12 +183,12 @@ def _allocation(buffer: Buffer) -> str:
 def _step(package: Package, step: Step, number: int, expressions: dict[str, str]) -> list[str]:
     graph, group = package.plan.graph, step.group
     shapes = ", ".join(f"{clean(name)} {graph.by_name[name].type}" for name in step.reads)
+    makes = " | ".join(str(graph.by_name[name].type) for name in step.writes)
     cost = f", {compact(step.macs)} MACs" if step.macs else ""
-    layers = " -> ".join(str(n.op) for n in group.nodes)
     lines = [
-        *(f"# {line}" for line in filled(f"{clean(group.title)}: {layers}", indent=2, width=96)),
+        *(f"# {line}" for line in filled(f"{clean(group.title)}: {group.text}", indent=2, width=96)),
         *(f"# {line}" for line in filled(
-            f"{place_of(group.anchor.span)}  {shapes} -> {graph.by_name[step.writes].type}{cost}", indent=2, width=96
+            f"{place_of(group.anchor.span)}  {shapes} -> {makes}{cost}", indent=2, width=96
         )),
         f"report({number})",
     ]
@@ -202,9 +205,10 @@ def _view(plan: Plan, name: str, names: dict[str, str]) -> str:
     while root not in plan.storage:
         root = plan.graph.by_name[root].inputs[0]
     assert root not in names, "an output that is an input has a copy"
-    # Outputs and kept values have buffers of their own.
-    place = plan.storage[root]
-    assert (place.offset, place.stride) == (0, plan.graph.by_name[root].type.channels)
+    # Outputs and kept values have buffers of their own, or share one with what their launch computes beside them.
+    place, channels = plan.storage[root], plan.graph.by_name[root].type.channels
+    whole = (place.offset, place.stride) == (0, channels)
+    part = "" if whole else f"[..., {place.offset or ''}:{place.offset + channels}]"
     if not type_.is_map:
-        return f"{place.buffer}.view(n, {type_.size})"
-    return f"{place.buffer}.view(n, {type_.height}, {type_.width}, {type_.channels}).permute(0, 3, 1, 2)"
+        return f"{place.buffer}.view(n, {type_.size if whole else place.stride}){part}"
+    return f"{place.buffer}.view(n, {type_.height}, {type_.width}, {place.stride}){part}.permute(0, 3, 1, 2)"

@@ -54,16 +54,17 @@ def kernel(
 def _lines_of(plan: Plan, step: Step) -> list[str]:
     """A step's layers with the lines that they come from, and its shapes."""
     graph, found = plan.graph, []
-    for node in step.group.nodes:
+    for node in step.group.computed:
         for each in (node, *node.folded):
             place = f"{place_of(each.span)}"
             called = "".join(f", called from line {span.line}" for span in reversed(each.calls[-1:]))
             found.append((place, f"{clean(each.layer)}: {each.op}{called}"))
     width = max(len(place) for place, _ in found)
     shapes = ", ".join(str(graph.by_name[name].type) for name in step.reads)
+    makes = " | ".join(str(graph.by_name[name].type) for name in step.writes)
     cost = f", {compact(step.macs)} MACs a picture" if step.macs else ""
     lines = [f"  {place:<{width}}  {what}" for place, what in found]
-    return [*lines, f"  {'':<{width}}  {shapes} -> {graph.by_name[step.writes].type}{cost}"]
+    return [*lines, f"  {'':<{width}}  {shapes} -> {makes}{cost}"]
 
 
 def place_of(span: Span) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median
 from typing import Literal
 
-from cnndsl.draw.diagram import Box, Diagram, Frame
+from cnndsl.draw.diagram import Box, Diagram, Frame, Row, View
 from cnndsl.draw.layout import Padding
 from cnndsl.draw.metrics import elided, width
 from cnndsl.draw.pieces import MARGIN, PORT, Piece
@@ -83,8 +84,9 @@ def _shape(box: Box, diagram: Diagram) -> Shape:
         return Shape(round(needed), ROW + BETWEEN, (line,), "", label)
     lines: list[Line] = []
     top = INSET
-    for row in box.rows if diagram.view == "layers" else box.rows[:1]:
-        texts = (str(row.node.op),) if diagram.view == "layers" else _kernel_texts(box)
+    for rows in lanes_of(box, diagram.view):
+        row = rows[0]
+        texts = (str(row.node.op),) if diagram.view == "layers" else _texts(rows)
         name = ".".join(row.node.layer.split(".")[len(box.path) :])
         if row.state == "unused":
             name += ", unused"
@@ -107,12 +109,22 @@ def _shape(box: Box, diagram: Diagram) -> Shape:
     return Shape(round(needed + 2 * INSET + 2 * INDENT), top + foot, tuple(lines), costs, label)
 
 
-def _kernel_texts(box: Box) -> tuple[str, ...]:
+def lanes_of(box: Box, view: View) -> list[tuple[Row, ...]]:
+    """The rows of a box by the lines in which they are written: each its own, or one line for what a kernel computes.
+
+    Of a launch for several convolutions, each has a line.
+    """
+    if view == "layers":
+        return [(row,) for row in box.rows]
+    return [box.rows[start:end] for start, end in pairwise((*box.heads, len(box.rows)))]
+
+
+def _texts(rows: Sequence[Row]) -> tuple[str, ...]:
     """What a kernel computes, as the file would write it: the layer that it is about, then what follows."""
-    before = [f"{n.op} ->" for row in box.rows for n in row.node.folded if n.before]
-    after = [str(n.op) for row in box.rows for n in row.node.folded if not n.before]
-    rest = [*after, *(str(row.node.op) for row in box.rows[1:])]
-    return (*before, str(box.rows[0].node.op), *(["-> " + " -> ".join(rest)] if rest else []))
+    before = [f"{n.op} ->" for row in rows for n in row.node.folded if n.before]
+    after = [str(n.op) for row in rows for n in row.node.folded if not n.before]
+    rest = [*after, *(str(row.node.op) for row in rows[1:])]
+    return (*before, str(rows[0].node.op), *(["-> " + " -> ".join(rest)] if rest else []))
 
 
 def _enlarged(shape: Shape, least_width: float, least_height: float) -> Shape:

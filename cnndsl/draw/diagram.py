@@ -8,13 +8,13 @@ run of boxes whose names begin with one path: a block, an arm, a labelled group 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from cnndsl.ir import Graph, Node, TensorType
 from cnndsl.passes.boundaries import free_layers
-from cnndsl.passes.fuse import Groups
+from cnndsl.passes.fuse import Group, Groups
 from cnndsl.summary import Layer, summarize
 
 View = Literal["layers", "kernels"]
@@ -47,7 +47,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Box:
-    """One box. `type` is the type of the value that it makes, `group` the number of its kernel's group."""
+    """One box. `type` is the type of the value that it makes, `group` the number of its kernel's group.
+
+    `heads` are the rows with which a convolution begins: several where one launch computes several.
+    """
 
     kind: Literal["input", "layers", "output"]
     name: str
@@ -58,6 +61,7 @@ class Box:
     group: int | None = None
     parameters: int = 0
     macs: int = 0
+    heads: tuple[int, ...] = (0,)
 
     @property
     def is_join(self) -> bool:
@@ -93,12 +97,12 @@ class Diagram:
 def diagram(graph: Graph, groups: Groups, *, view: View = "layers") -> Diagram:
     """The diagram of an elaborated graph and of the groups that its simplified form was fused to.
 
-    The view ``layers`` has every layer as written, those of a group together in one box; ``kernels`` has the groups
-    alone.
+    The view ``layers`` has every layer as written, those of a group together in one box, but for convolutions that
+    share a launch: those are boxes of one group, each in its place. ``kernels`` has the groups alone.
     """
     layers = {layer.name: layer for layer in summarize(graph).layers}
     shown = graph if view == "layers" else groups.graph
-    boxes = _with_outputs(_linked(_members(shown, groups, view), groups, layers), shown)
+    boxes = _with_outputs(_linked(_members(shown, groups, view), layers), shown)
     free = {each.node.name: each.reason for each in free_layers(graph, groups)}
     moved = {node.origin for node in groups.graph.nodes if node.origin is not None}
     free |= {name: f"computed before {graph.by_name[name].inputs[0]}, by the kernels that make it" for name in moved}
@@ -110,11 +114,16 @@ def diagram(graph: Graph, groups: Groups, *, view: View = "layers") -> Diagram:
 
 @dataclass
 class _Members:
-    """The rows of a box to be, by the graph's order, its group, and the path that it stands in."""
+    """The rows of a box to be, by the graph's order, its group, and the path that it stands in.
+
+    `parts` are the groups, without siblings, that its kernel computes there, and `lanes` number them for each layer.
+    """
 
     rows: list[Row]
     group: int | None
     path: Path
+    parts: tuple[Group, ...] = ()
+    lanes: dict[str, int] = field(default_factory=dict)
 
 
 def _members(graph: Graph, groups: Groups, view: View) -> list[_Members]:
@@ -126,16 +135,18 @@ def _members(graph: Graph, groups: Groups, view: View) -> list[_Members]:
         boxes.append(members)
         box_of.update((row.node.name, members) for row in members.rows)
 
-    folded = {norm.name: norm for group in groups.groups for node in group.nodes for norm in node.folded}
-    for number, group in enumerate(groups.groups):
+    folded = {norm.name: norm for group in groups.groups for node in group.computed for norm in node.folded}
+    for number, parts in _boxed(groups, view):
+        nodes = [node for one in parts for node in one.nodes]
         # Layers whose work is done elsewhere than they stand have no place here: activations that were put before a
         # concat, and batch norms that were moved across another layer or folded into several.
-        rows = [Row(graph.by_name[n.name]) for n in group.nodes if view == "kernels" or n.origin is None]
+        rows = [Row(graph.by_name[n.name]) for n in nodes if view == "kernels" or n.origin is None]
         if view == "layers":
-            norms = (norm for node in group.nodes for norm in node.folded)
+            norms = (norm for node in nodes for norm in node.folded)
             rows += [Row(graph.by_name[n.name], "folded") for n in norms if not n.across and n.name not in box_of]
-        names = [row.node.layer for row in rows] if view == "layers" else [node.layer for node in group.nodes]
-        add(_Members(rows, number, _common(map(_prefix, names))))
+        names = [row.node.layer for row in rows] if view == "layers" else [node.layer for node in nodes]
+        lanes = {node.name: lane for lane, one in enumerate(parts) for node in one.nodes}
+        add(_Members(rows, number, _common(map(_prefix, names)), parts, lanes))
     leads_to = _leads_to(graph, {name: box.group for name, box in box_of.items()})
     for node in graph.nodes:
         if node.name in box_of:
@@ -148,14 +159,24 @@ def _members(graph: Graph, groups: Groups, view: View) -> list[_Members]:
         between = owner is not None and owner.group is not None and owner.group in leads_to[node.name]
         if owner is not None and (between or (state == "free" and _continues(node, graph, owner))):
             owner.rows.append(Row(node, state))
+            owner.lanes[node.name] = owner.lanes.get(node.inputs[0], 0)
             box_of[node.name] = owner
         else:
             add(_Members([Row(node, state)], None, _prefix(node.name)))
     position = {node.name: i for i, node in enumerate(graph.nodes)}
     for box in boxes:
-        box.rows.sort(key=lambda row: position[row.node.name])
-    boxes.sort(key=lambda box: position[box.rows[-1].node.name])
+        box.rows.sort(key=lambda row: (box.lanes.get(row.node.name, 0), position[row.node.name]))
+    boxes.sort(key=lambda box: max(position[row.node.name] for row in box.rows))
     return boxes
+
+
+def _boxed(groups: Groups, view: View) -> Iterator[tuple[int, tuple[Group, ...]]]:
+    """What stands in each box that a kernel computes, with the number of its group."""
+    for number, group in enumerate(groups.groups):
+        if view == "kernels":
+            yield number, group.members
+        else:
+            yield from ((number, (one,)) for one in group.members)
 
 
 def _leads_to(graph: Graph, group_of: dict[str, int | None]) -> dict[str, set[int | None]]:
@@ -177,7 +198,7 @@ def _continues(node: Node, graph: Graph, owner: _Members) -> bool:
     return source.op is not None and alone and _prefix(node.name) == owner.path
 
 
-def _linked(boxes: list[_Members], groups: Groups, layers: dict[str, Layer]) -> list[Box]:
+def _linked(boxes: list[_Members], layers: dict[str, Layer]) -> list[Box]:
     """The boxes in an order in which they can be computed, with the values that they read."""
     number_of = {row.node.name: i for i, box in enumerate(boxes) for row in box.rows}
     reads = [
@@ -196,15 +217,21 @@ def _linked(boxes: list[_Members], groups: Groups, layers: dict[str, Layer]) -> 
             for name in row.node.inputs
             if number_of[name] != old
         )
+        lanes = [box.lanes.get(row.node.name, 0) for row in box.rows]
+        heads = tuple(lanes.index(lane) for lane in dict.fromkeys(lanes))
+        # What one launch computes side by side, it computes of one tensor: one arrow.
+        links = tuple(link for link in links if link.row not in heads[1:])
         last = box.rows[-1].node
+        ends = [box.rows[i - 1].node.type for i in (*heads[1:], len(box.rows))]
+        type_ = replace(last.type, shape=(*last.type.shape[:-1], sum(t.channels for t in ends)))
         counted = [layers[row.node.layer] for row in box.rows]
         if box.group is not None:
-            folded = [norm.name for node in groups.groups[box.group].nodes for norm in node.folded]
+            folded = [norm.name for one in box.parts for node in one.nodes for norm in node.folded]
             counted += [layers[name] for name in folded if name not in shown]
             shown.update(folded)  # once, where several have taken it up
         done.append(Box(
-            "input" if last.op is None else "layers", last.name, box.path, tuple(box.rows), links, last.type,
-            box.group, sum(c.parameters for c in counted), sum(c.macs for c in counted),
+            "input" if last.op is None else "layers", last.name, box.path, tuple(box.rows), links, type_,
+            box.group, sum(c.parameters for c in counted), sum(c.macs for c in counted), heads,
         ))  # fmt: skip
     return done
 

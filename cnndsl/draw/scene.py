@@ -224,7 +224,8 @@ class _Painter:
             for slot, link in enumerate(box.links):
                 way = straightened(self.xy(*p) for p in self.way(link.source, i, slot))
                 line = Line(drawn.setdefault(link.source, Drawn()).rest_of(way), way)
-                made = self.diagram.boxes[link.source].type
+                maker = self.diagram.boxes[link.source]
+                made = next((row.node.type for row in maker.rows if row.node.name == link.made), maker.type)
                 data = (("from", link.made), ("to", link.read))
                 yield Group("edge", (line,), data, f"{link.made} -> {link.read}: {made}")
 
@@ -268,7 +269,8 @@ class _Painter:
 
     def row(self, number: int, i: int) -> Group:
         box, shape = self.diagram.boxes[number], self.shapes[number]
-        row, line = box.rows[i], shape.lines[i]
+        lane, line = boxes.lanes_of(box, self.diagram.view)[i], shape.lines[i]
+        row = lane[0]
         x, y = self.xy(*self.corner[number])
         left, top = x + boxes.INSET, y + line.top
         room = shape.width - 2 * boxes.INSET
@@ -289,7 +291,7 @@ class _Painter:
         cell = Rect(left, top, room, line.height, 4, "faint" if faint else role)
         if self.diagram.view == "layers":
             return Group("node", (cell, *texts, name), _data(box, row, role), self.tooltip(row))
-        rows = [each for r in box.rows for each in (r, *(Row(f, "folded") for f in r.node.folded))]
+        rows = [each for r in lane for each in (r, *(Row(f, "folded") for f in r.node.folded))]
         data = _data(box, row, role, [each.node.name for each in rows])
         return Group("node", (cell, *texts, name), data, "\n".join(map(self.tooltip, rows)))
 

@@ -43,7 +43,7 @@ class Facts:
     passed       for each of them what is passed: the name of a tensor of `reads`, of `writes`, "weights.<name>" for a
                  packed weight, "n", or the caller's stride "x.sn".
     reads        the tensors that it reads, each once.
-    weights      of the anchor, in torch's layout, without the batch norms that it has taken up.
+    weights      of the anchor, or of each of several, in torch's layout, without the batch norms that it has taken up.
     """
 
     plan: Plan
@@ -53,7 +53,7 @@ class Facts:
     passed: tuple[str, ...]
     reads: tuple[Tensor, ...]
     writes: Tensor
-    weights: tuple[Weight, ...]
+    weights: tuple[tuple[Weight, ...], ...]
 
     @property
     def is_copy(self) -> bool:
@@ -65,7 +65,7 @@ class Facts:
         """Its layers as a file writes them."""
         if self.is_copy:
             return ("copy",)
-        return tuple(str(each.op) for node in self.step.group.nodes for each in (node, *node.folded))
+        return tuple(str(each.op) for node in self.step.group.computed for each in (node, *node.folded))
 
     @property
     def layout(self) -> dict[str, object]:
@@ -108,13 +108,14 @@ def facts_of(package: Package, number: int) -> Facts:
             reads.setdefault(expression, _tensor(plan, name, node, expressions, plan.graph.by_name[node].type))
         else:
             assert writes is None, f"{step.group.title} writes two tensors"
-            source = step.reads[0] if isinstance(step.group.anchor.op, Concat) else step.writes
-            writes = _tensor(plan, name, step.writes, expressions, plan.graph.by_name[source].type)
+            is_copy = isinstance(step.group.anchor.op, Concat)
+            type_ = plan.graph.by_name[step.reads[0]].type if is_copy else plan.written(step)
+            writes = _tensor(plan, name, step.writes[0], expressions, type_)
     assert writes is not None, f"{step.group.title} writes nothing"
     called = tuple(_called(expression, reads, writes) for _, expression in passed)
     return Facts(
         plan, step, kernel, tuple(host_name(name) for name, _ in passed), called, tuple(reads.values()), writes,
-        _weights(plan, step.group.anchor),
+        tuple(_weights(plan, one.anchor) for one in step.group.members),
     )
 
 

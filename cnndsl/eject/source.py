@@ -16,8 +16,10 @@ from cnndsl.codegen.package import Package
 from cnndsl.eject.facts import Facts, Tensor
 from cnndsl.eject.trace import Recorder, Stage, UnknownCallError, dummy, program, tuple_program
 from cnndsl.errors import problem
+from cnndsl.ir import Node
 from cnndsl.ops.base import Weight
 from cnndsl.ops.normalize import LocalResponseNorm
+from cnndsl.ops.packing import side_by_side
 
 _TYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -156,14 +158,14 @@ def _literal(value: object) -> str:
 
 def _inputs(facts: Facts) -> str:
     """`make_inputs`."""
-    weights = _weight_names(facts)
+    weights = _named(facts)
     lines = [
         f'def make_inputs(n, device="cpu", seed=0{_layout_parameter(facts)}):',
         '    """Random inputs for n pictures, in torch\'s shapes and with the memory that the kernel is given.',
         "",
     ]
     rows = [(t.name, _shown(t)) for t in facts.reads] + [
-        (weights[w.name], f"{list(w.shape)}{_note(facts)}") for w in facts.weights
+        (name, f"{list(w.shape)}{_note(anchor)}") for name, anchor, w in weights
     ]
     width = max(len(name) for name, _ in rows)
     lines += [f"    {name:<{width}}  {text}" for name, text in rows]
@@ -178,8 +180,8 @@ def _inputs(facts: Facts) -> str:
             words = [t.name, str(t.strides), f"picture={t.picture}"]
             words += [f"offset={t.offset}"] if t.offset else []
             lines += wrapped(f"    {t.name} = placed(", [*words, "device=device"], ")")
-    lines += [f"    {weights[w.name]} = {_drawn(w)}" for w in facts.weights]
-    names = ", ".join([*(t.name for t in facts.reads), *weights.values()])
+    lines += [f"    {name} = {_drawn(w)}" for name, _, w in weights]
+    names = ", ".join(name for name, _ in rows)
     return "\n".join([*lines, f"    return ({names}{',' if len(rows) == 1 else ''})", ""])
 
 
@@ -199,9 +201,8 @@ def _shown(t: Tensor) -> str:
     return f"[{shape}], in memory height, width, channel; {pixel} values from pixel to pixel{part}"
 
 
-def _note(facts: Facts) -> str:
-    folded = facts.step.group.anchor.folded
-    return f", {listed} folded in" if (listed := " and ".join(clean(n.name) for n in folded)) else ""
+def _note(anchor: Node) -> str:
+    return f", {listed} folded in" if (listed := " and ".join(clean(n.name) for n in anchor.folded)) else ""
 
 
 def _drawn(weight: Weight) -> str:
@@ -218,16 +219,24 @@ def _drawn(weight: Weight) -> str:
 
 def _spread(facts: Facts) -> float:
     """The standard deviation of inputs. An LRN shows when alpha times the squares are about as large as k."""
-    for node in facts.step.group.nodes:
+    for node in facts.step.group.computed:
         if isinstance(node.op, LocalResponseNorm) and node.op.alpha > 0:
             return float(f"{min(300.0, max(SPREAD, math.sqrt(max(node.op.k, 1.0) / node.op.alpha))):.3g}")
     return SPREAD
 
 
-def _weight_names(facts: Facts) -> dict[str, str]:
-    """Names for the weights, in torch's layout, that no tensor and no packed weight has."""
+def _named(facts: Facts) -> list[tuple[str, Node, Weight]]:
+    """The weights in torch's layout, of all layers with their own, with names that no tensor and no packed weight has.
+
+    Where several layers have some, their names end in the layer's number.
+    """
     taken = {*facts.parameters, "n", "device", "seed", "layout", "random"}
-    return {w.name: f"{w.name}_" if w.name in taken else w.name for w in facts.weights}
+    several = len(facts.weights) > 1
+    return [
+        (f"{name}_" if (name := f"{w.name}{number}" if several else w.name) in taken else name, one.anchor, w)
+        for number, (one, weights) in enumerate(zip(facts.step.group.members, facts.weights, strict=True), start=1)
+        for w in weights
+    ]
 
 
 def _pack(facts: Facts) -> list[str]:
@@ -236,14 +245,15 @@ def _pack(facts: Facts) -> list[str]:
               if word.startswith("weights.")}  # fmt: skip
     if not packed:
         return []
-    names, anchor = _weight_names(facts), facts.step.group.anchor
-    assert anchor.op is not None
-    dtype = _TYPES[facts.plan.dtype]
-    tensors = {w.name: dummy(w.shape, dtype if w.role == "weight" else torch.float32) for w in facts.weights}
+    dtype, types_of = _TYPES[facts.plan.dtype], facts.plan.graph.types_of
+    called: dict[str, torch.Tensor] = {}
+    own: dict[str, tuple[Node, dict[str, torch.Tensor]]] = {}
+    for name, anchor, w in _named(facts):
+        called[name] = dummy(w.shape, dtype if w.role == "weight" else torch.float32)
+        own.setdefault(anchor.name, (anchor, {}))[1][w.name] = called[name]
     try:
         with Recorder() as recorder:
-            made = anchor.op.pack(facts.plan.graph.types_of(anchor), tensors, ())
-        called = {names[name]: tensor for name, tensor in tensors.items()}
+            made = side_by_side([node.op.pack(types_of(node), given, ()) for node, given in own.values() if node.op])
         # As the executor casts them.
         types = {key: dtype if key == "weight" else torch.float32 for key in packed}
         casts = {key: "" if made[key].dtype == types[key] else f".to({types[key]})" for key in packed}
@@ -251,7 +261,7 @@ def _pack(facts: Facts) -> list[str]:
     except UnknownCallError as error:
         raise _opaque(facts, "packing", error) from None
     return ["\n".join([
-        f"def pack({', '.join(names.values())}):",
+        f"def pack({', '.join(called)}):",
         '    """The weights in the order in which the kernel reads them."""',
         *(f"    {line}" for line in lines),
         "",
@@ -260,7 +270,7 @@ def _pack(facts: Facts) -> list[str]:
 
 def _reference(facts: Facts) -> str:
     """`reference`, from what the layers' own references call."""
-    names = [*(t.name for t in facts.reads), *_weight_names(facts).values()]
+    names = [*(t.name for t in facts.reads), *(name for name, _, _ in _named(facts))]
     try:
         one, other = (_reference_lines(facts, batch) for batch in (2, 3))
     except UnknownCallError as error:
@@ -281,11 +291,13 @@ def _result(facts: Facts) -> str:
 
 def _reference_lines(facts: Facts, batch: int) -> list[str]:
     """The body of `reference`, traced on tensors without memory."""
-    group, graph = facts.step.group, facts.plan.graph
+    group = facts.step.group
     reads = {t.node: dummy((batch, *t.shape), torch.float64) for t in facts.reads}
-    weights = {w.name: dummy(w.shape, torch.float64) for w in facts.weights}
     names = {t.name: reads[t.node] for t in facts.reads}
-    names |= {called: weights[name] for name, called in _weight_names(facts).items()}
+    weights: dict[str, dict[str, torch.Tensor]] = {}
+    for name, anchor, w in _named(facts):
+        names[name] = dummy(w.shape, torch.float64)
+        weights.setdefault(anchor.name, {})[w.name] = names[name]
     if facts.is_copy:
         return [f"return {facts.reads[0].name}"]
     values: dict[str, torch.Tensor] = {}
@@ -293,15 +305,21 @@ def _reference_lines(facts: Facts, batch: int) -> list[str]:
         # Two names of one place in memory are one tensor here: a view of one pixel as a vector may be among them.
         values[name] = reads[name] if name in reads else _same_place(facts, reads)
     stages = []
-    for node in group.nodes:
-        assert node.op is not None
+    for number, one in enumerate(group.members, start=1):
+        for node in one.nodes:
+            assert node.op is not None
+            with Recorder() as recorder:
+                inputs = [values[name] for name in node.inputs]
+                values[node.name] = node.op.reference(inputs, weights.get(node.name, {}))
+            folded = "".join(f", with {clean(n.name)}: {n.op} in its weights" for n in node.folded)
+            comment = f"{clean(node.layer)}: {node.op}{folded}  ({place_of(node.span)})"
+            stages.append(Stage(comment, recorder.calls, values[node.name], f"y{number}" if group.siblings else "y"))
+    written = [values[name] for name in facts.step.writes]
+    if group.siblings:
         with Recorder() as recorder:
-            own = weights if node is group.anchor else {}
-            values[node.name] = node.op.reference([values[name] for name in node.inputs], own)
-        folded = "".join(f", with {clean(n.name)}: {n.op} in its weights" for n in node.folded)
-        comment = f"{clean(node.layer)}: {node.op}{folded}  ({place_of(node.span)})"
-        stages.append(Stage(comment, recorder.calls, values[node.name]))
-    assert graph.by_name[facts.step.writes].type.torch_shape == tuple(values[facts.step.writes].shape[1:])
+            written = [torch.cat(written, 1)]
+        stages.append(Stage(None, recorder.calls, written[0]))
+    assert facts.plan.written(facts.step).torch_shape == tuple(written[0].shape[1:])
     return program(names, stages)
 
 
@@ -312,7 +330,7 @@ def _same_place(facts: Facts, reads: Mapping[str, torch.Tensor]) -> torch.Tensor
 
 def _arguments(facts: Facts) -> str:
     """`arguments`: what `launch` is called with."""
-    weights = list(_weight_names(facts).values())
+    weights = [name for name, _, _ in _named(facts)]
     packed = [
         name for name, word in zip(facts.parameters, facts.passed, strict=True) if word.startswith("weights.")
     ]

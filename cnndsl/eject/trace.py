@@ -89,11 +89,12 @@ def _run(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, A
 
 @dataclass(frozen=True)
 class Stage:
-    """A piece of a function: what to say above it, the calls that it made, and its result."""
+    """A piece of a function: what to say above it, the calls that it made, its result, and a name for that."""
 
     comment: str | None
     calls: Sequence[_Call]
     result: torch.Tensor
+    name: str = "y"
 
 
 def program(names: Mapping[str, torch.Tensor], stages: Sequence[Stage]) -> list[str]:
@@ -102,12 +103,13 @@ def program(names: Mapping[str, torch.Tensor], stages: Sequence[Stage]) -> list[
     Raises UnknownCallError for what is no function of torch's.
     """
     text = _Text({id(tensor): name for name, tensor in names.items()})
+    text.taken.update(stage.name for stage in stages)
     lines: list[str] = []
     for number, stage in enumerate(stages):
         if stage.comment is not None:
             lines += [f"# {line}" for line in filled(stage.comment, indent=2, width=WIDTH - 2)]
         last = number == len(stages) - 1
-        lines += text.stage(stage, "return " if last else "y = ")
+        lines += text.stage(stage, "return " if last else f"{stage.name} = ")
     return lines
 
 
@@ -136,7 +138,7 @@ class _Text:
             return [f"{before}{self.value(stage.result)}"] if before == "return " else []
         *inner, last = stage.calls
         lines = [*self.lines(inner, Counter(map(id, _tensors((last.args, last.kwargs))))), *self.line(before, last)]
-        self.names[id(stage.result)] = "y"
+        self.names[id(stage.result)] = stage.name
         return lines
 
     def lines(self, calls: Sequence[_Call], later: Counter[int]) -> list[str]:

@@ -124,6 +124,18 @@ class Op:
         """
         return self.apart(edge)
 
+    @property
+    def alike(self) -> Self | None:
+        """What it has in common with operations on the same tensor that its launch could compute too.
+
+        Those have an equal one; None where no launch computes several.
+        """
+        return None
+
+    def beside(self, others: Sequence[Self]) -> Self:
+        """The operation whose result is this one's and those of `others`, its `alike`, side by side along channels."""
+        raise NotImplementedError
+
     def infer(self, *xs: TensorType) -> TensorType:
         """The type of the output. Raises ShapeError."""
         raise NotImplementedError

@@ -77,6 +77,13 @@ class Site:
     activation: tuple[str, float] = ("none", 0.0)
     second: Op | None = None
     """An operation that follows `node`'s within its kernel, before the activation."""
+    passed: int = 0
+    """Channels that the activation passes over, the last ones: of layers that share the launch and have none."""
+
+    @property
+    def activated(self) -> int:
+        """Channels that are activated, the first ones."""
+        return self.y.type.channels - self.passed
 
     @property
     def precision(self) -> str:

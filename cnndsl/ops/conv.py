@@ -65,6 +65,15 @@ class Conv(Op):
             )
         return Obstacle("own loop", f"{edge.reader} multiplies in a loop of its own, not in an epilogue")
 
+    @property
+    def alike(self) -> Self | None:
+        return replace(self, filters=1, bias=True) if self.groups == 1 else None
+
+    def beside(self, others: Sequence[Self]) -> Self:
+        assert all(other.alike == self.alike is not None for other in others)
+        filters, bias = sum(other.filters for other in others), any(other.bias for other in others)
+        return replace(self, filters=self.filters + filters, bias=self.bias or bias)
+
     def resolve(self, *xs: TensorType) -> Self:
         if self.pad != "same" or not xs[0].is_map:
             return self
@@ -176,7 +185,7 @@ class Conv(Op):
             )
         constants |= {"HAS_BIAS": has_bias, "HAS_RESIDUAL": site.residual is not None, **site.epilogue()}
         if not depthwise:
-            constants["PRECISION"] = site.precision
+            constants |= {"ACT_K": site.activated, "PRECISION": site.precision}
         launch = site.launch(
             "depthwise" if depthwise else "conv2d",
             "depthwise_kernel" if depthwise else "conv2d_kernel",

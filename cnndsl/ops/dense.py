@@ -94,7 +94,8 @@ class Dense(Op):
             constants: dict[str, Constant] = {
                 "C": x.channels, "H": x.height, "W": x.width, "K": self.units, "P": 1, "Q": 1,
                 "R": x.height, "S": x.width, "STRIDE_H": 1, "STRIDE_W": 1, "PAD_TOP": 0, "PAD_LEFT": 0,
-                "DILATION_H": 1, "DILATION_W": 1, "GROUPS": 1, **flags, "PRECISION": site.precision,
+                "DILATION_H": 1, "DILATION_W": 1, "GROUPS": 1, **flags,
+                "ACT_K": self.units, "PRECISION": site.precision,
             }
             tiling = tiles.conv2d(
                 site.target, site.dtype, channels=x.channels, filters=self.units, kernel=kernel, output=(1, 1),

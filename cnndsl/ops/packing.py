@@ -33,6 +33,22 @@ class Folded:
         return scale[chosen], shift[chosen]
 
 
+def side_by_side(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The packed tensors of several layers, output channels first, as those of one; a bias that one lacks is 0."""
+    import torch
+
+    if len(parts) == 1:
+        return dict(parts[0])
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: torch.cat([
+            part[name] if name in part else part["weight"].new_zeros(len(part["weight"]), dtype=torch.float32)
+            for part in parts
+        ])
+        for name in names
+    }
+
+
 def fold(
     weight: torch.Tensor,
     bias: torch.Tensor | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cnndsl.errors import listed
@@ -12,9 +12,9 @@ from cnndsl.ops import joins
 from cnndsl.ops.fusion import Obstacle
 from cnndsl.ops.joins import Concat
 from cnndsl.ops.reshape import Flatten
-from cnndsl.passes import folding, joining, simplify
+from cnndsl.passes import folding, joining, merge, simplify
 from cnndsl.passes.fuse import Group, Groups, obstacle
-from cnndsl.passes.plan import concat_copies, views
+from cnndsl.passes.places import place, views
 from cnndsl.tiles import ITEM_BYTES, DType
 
 FreeFate = Literal["folded", "in place", "free", "unused"]
@@ -91,7 +91,8 @@ class _Finder:
     def __init__(self, groups: Groups) -> None:
         self.groups, self.graph = groups.groups, groups.graph
         self.views = views(groups.graph)
-        self.copies = concat_copies(groups)
+        self.copies = place(groups, self.views, keep=False).copies
+        self.apart = merge.reasons(groups)
         self.outputs: dict[str, list[str]] = {}
         for output, name in groups.graph.outputs:
             self.outputs.setdefault(name, []).append(output)
@@ -105,11 +106,12 @@ class _Finder:
         for node in self.graph.inputs:
             yield from self.of(None, node)
         for group in self.groups:
-            yield from self.of(group, group.output)
+            for node in group.outputs:
+                yield from self.of(group, node)
 
     def of(self, producer: Group | None, node: Node) -> Iterator[Boundary]:
         """The boundaries at which the result of one group, or an input, is read."""
-        stored = self.stored(producer)
+        stored = self.stored(producer, node)
         for consumer in self.consumers.get(node.name, ()):
             found = self.between(producer, consumer, node)
             read = self.read(consumer, node)
@@ -124,9 +126,9 @@ class _Finder:
             reason = f"{node.name} has {arms} arms and joins {most} at a time: partial results go through memory"
             yield Boundary(producer, producer, node.name, node.type, "partial results", reason, partial, partial)
 
-    def stored(self, group: Group | None) -> int:
-        """Values that a group stores: none for an input or a view, and the copied arms of a concat."""
-        if group is None or group.output.name in self.views:
+    def stored(self, group: Group | None, node: Node) -> int:
+        """Values of a group's result that it stores: none for an input or a view, the copied arms of a concat."""
+        if group is None or node.name in self.views:
             return 0
         if isinstance(group.anchor.op, Concat):
             return sum(
@@ -134,7 +136,7 @@ class _Finder:
                 for number, name in enumerate(group.inputs)
                 if (group.anchor.name, number) in self.copies
             )
-        return group.output.type.size
+        return node.type.size
 
     def read(self, consumer: Group, node: Node) -> int:
         """Values of a tensor that a group loads."""
@@ -166,12 +168,15 @@ class _Finder:
             return Obstacle("view", f"{reader.name} is {node.name} as it lies: nothing moves")
         if isinstance(reader.op, Concat):
             return self.into_concat(consumer, node)
+        reader = next(n for n in consumer.computed if node.name in n.inputs)
         if producer is None:
-            return Obstacle("input", f"{node.name} is an input of the network")
-        reader = next(n for n in consumer.nodes if node.name in n.inputs)
-        found = obstacle(self.graph, producer, reader)
-        assert found is not None, f"{producer.title} and {consumer.title} should be one"
-        return found
+            found: Obstacle | None = Obstacle("input", f"{node.name} is an input of the network")
+        else:
+            (member,) = (one for one in producer.members if one.output.name == node.name)
+            found = obstacle(self.graph, member, reader)
+        assert found is not None, f"{producer and producer.title} and {consumer.title} should be one"
+        apart = self.apart.get(reader.name)
+        return found if apart is None else replace(found, reason=f"{found.reason}; {apart.reason}")
 
     def into_concat(self, concat: Group, node: Node) -> Obstacle:
         """Whether an arm is written where it belongs, or why it is copied there."""
@@ -202,7 +207,7 @@ class _Finder:
 
 def free_layers(graph: Graph, groups: Groups) -> tuple[FreeLayer, ...]:
     """The layers of a network, as it was written, for which nothing is launched, in its order."""
-    computed = {node.origin for group in groups.groups for node in group.nodes}
+    computed = {node.origin for group in groups.groups for node in group.computed}
     found = {name: layer for name, layer in removed_layers(graph).items() if name not in computed}
     for group, launches in zip(groups.groups, launches_of(groups), strict=True):
         if not launches:
@@ -263,7 +268,8 @@ def values_moved(groups: Groups) -> int:
     loaded = sum(
         finder.read(group, groups.graph.by_name[name]) for group in groups.groups for name in dict.fromkeys(group.reads)
     )
-    stored = sum(finder.stored(group) + 2 * finder.partial(group) for group in groups.groups)
+    stored = sum(finder.stored(group, node) for group in groups.groups for node in group.outputs)
+    stored += sum(2 * finder.partial(group) for group in groups.groups)
     returned = [groups.graph.by_name[name] for _, name in groups.graph.outputs]
     return loaded + stored + sum(2 * node.type.size for node in returned if finder.from_caller(node.name))
 

@@ -2,17 +2,18 @@
 
 A group is an anchor and what its kernel computes behind it: a second layer (the pool of an LRN, or the LRN of a pool),
 or a residual addition; then an activation. All of it stays in registers, in fp32. Which operations can be what, they
-declare themselves.
+declare themselves. Alike convolutions that read one tensor share a launch: see `merge`.
 
 `obstacle` is the only judge: `fuse` asks it what to fuse, and `boundaries` asks it again to say why the rest was not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cnndsl.errors import listed
-from cnndsl.ir import Graph, Node
+from cnndsl.ir import Graph, Node, TensorType
 from cnndsl.ops.fusion import Edge, Obstacle
 from cnndsl.ops.joins import Add
 from cnndsl.ops.reshape import Flatten
@@ -29,6 +30,9 @@ class Group:
     activation: tuple[str, float] = ("none", 0.0)
     second: Node | None = None
     """The layer that shares the anchor's loop, where there is one; `nodes[1]`."""
+    siblings: tuple[Group, ...] = ()
+    """Groups that the same launch computes, as more filters of one convolution: its result, then theirs, lie side by
+    side. Those that end in an activation stand before those that do not."""
 
     @property
     def anchor(self) -> Node:
@@ -37,13 +41,56 @@ class Group:
 
     @property
     def output(self) -> Node:
-        """The layer whose result the kernel stores."""
+        """The layer whose result the kernel stores; of several convolutions, the first one's."""
         return self.nodes[-1]
 
     @property
+    def members(self) -> tuple[Group, ...]:
+        """The group as it is seen from each convolution of its launch: itself, then each sibling with its siblings."""
+        alone = (replace(self, siblings=()), *self.siblings)
+        return tuple(replace(one, siblings=alone[:i] + alone[i + 1 :]) for i, one in enumerate(alone))
+
+    @property
+    def outputs(self) -> tuple[Node, ...]:
+        """The layers whose results the kernel stores, in the order in which they lie side by side."""
+        return (self.output, *(one.output for one in self.siblings))
+
+    @property
+    def computed(self) -> tuple[Node, ...]:
+        """All layers that the kernel computes."""
+        return (*self.nodes, *(node for one in self.siblings for node in one.nodes))
+
+    @property
+    def whole(self) -> Node:
+        """The anchor; of several convolutions, all of them as one layer with all of their filters."""
+        anchors = [one.anchor for one in (self, *self.siblings)]
+        if len(anchors) == 1:
+            return self.anchor
+        op, *others = (node.op for node in anchors if node.op is not None)
+        op = op.beside(others)
+        shape = (*self.anchor.type.shape[:-1], sum(node.type.channels for node in anchors))
+        return Node(
+            "+".join(node.name for node in anchors), op, self.inputs, TensorType(shape), self.anchor.span,
+            folded=tuple(norm for node in anchors for norm in node.folded),
+        )
+
+    @property
+    def packed(self) -> tuple[Node, ...]:
+        """Its layers as their weights are packed: `whole`, then all others."""
+        anchors = {one.anchor.name for one in (self, *self.siblings)}
+        return (self.whole, *(node for node in self.computed if node.name not in anchors))
+
+    @property
     def title(self) -> str:
-        """The names of all its layers: ``conv1 + relu1``."""
-        return " + ".join(name for node in self.nodes for name in node.layers)
+        """The names of all its layers: ``conv1 + relu1``; ``a + relu1 | b + relu2`` of a launch for two."""
+        return " | ".join(
+            " + ".join(name for node in one.nodes for name in node.layers) for one in (self, *self.siblings)
+        )
+
+    @property
+    def text(self) -> str:
+        """Its layers as a file would write them: ``conv(64, 3x3) -> relu``."""
+        return " | ".join(" -> ".join(str(node.op) for node in one.nodes) for one in (self, *self.siblings))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -53,7 +100,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Groups:
-    """A whole network as groups, in computing order."""
+    """A whole network as groups in computing order, which may be another one than the graph's."""
 
     graph: Graph
     groups: tuple[Group, ...]
@@ -61,17 +108,39 @@ class Groups:
 
 def fuse(graph: Graph) -> Groups:
     """Form the groups of a simplified graph."""
-    absorbed: set[str] = set()
+    from cnndsl.passes import merge  # which asks `formed` and `obstacle`
+
+    return merge.merged(formed(graph))
+
+
+def formed(graph: Graph, rows: Mapping[str, tuple[str, ...]] | None = None) -> Groups:
+    """The groups of a graph. `rows` are the convolutions that share a launch, by the one that the graph has first."""
+    rows = rows or {}
+    done: set[str] = set()
     groups: list[Group] = []
     for node in graph.nodes:
-        if node.op is None or node.name in absorbed:
+        if node.op is None or node.name in done:
             continue
-        group = Group((node,), node.inputs, activation=node.op.activation or ("none", 0.0))
-        while (readers := graph.users[group.output.name]) and obstacle(graph, group, readers[0]) is None:
-            group = _extended(group, readers[0])
-            absorbed.add(group.output.name)
-        groups.append(group)
+        members = [begun(graph, name) for name in rows.get(node.name, (node.name,))]
+        for i, one in enumerate(members):
+            members[i] = _grown(graph, replace(one, siblings=(*members[:i], *members[i + 1 :])))
+        groups.append(replace(members[0], siblings=tuple(members[1:])))
+        done.update(layer.name for layer in groups[-1].computed)
     return Groups(graph, tuple(groups))
+
+
+def begun(graph: Graph, name: str) -> Group:
+    """A layer as a group of its own."""
+    node = graph.by_name[name]
+    assert node.op is not None
+    return Group((node,), node.inputs, activation=node.op.activation or ("none", 0.0))
+
+
+def _grown(graph: Graph, group: Group) -> Group:
+    """The group with all layers behind it to which there is no obstacle, seen without its siblings."""
+    while (readers := graph.users[group.output.name]) and obstacle(graph, group, readers[0]) is None:
+        group = _extended(group, readers[0])
+    return replace(group, siblings=())
 
 
 def _extended(group: Group, reader: Node) -> Group:
@@ -87,7 +156,10 @@ def _extended(group: Group, reader: Node) -> Group:
 
 
 def obstacle(graph: Graph, group: Group, reader: Node) -> Obstacle | None:
-    """Why a layer that reads a group's result is not computed by the group's kernel; None where it is to be."""
+    """Why a layer that reads a group's result is not computed by the group's kernel; None where it is to be.
+
+    Of a launch for several convolutions, `group` is the member whose result it reads.
+    """
     name = group.output.name
     if name in graph.returned:
         return Obstacle("output", f"{name} is an output of the network")
@@ -95,14 +167,17 @@ def obstacle(graph: Graph, group: Group, reader: Node) -> Obstacle | None:
     match list(dict.fromkeys(readers)):
         case [_] if len(readers) > 1:
             return Obstacle("readers", f"{reader.name} reads {name} {len(readers)} times")
-        case [_, _, *_] as found:
-            return Obstacle("readers", f"{name} has {len(found)} readers: {listed(found, most=4)}")
+        case [_, _, *_] as several:
+            return Obstacle("readers", f"{name} has {len(several)} readers: {listed(several, most=4)}")
     assert reader.op is not None
     if reader.op.activation is not None:
         return _activation(group)
-    if isinstance(reader.op, Add):
-        return _sum(graph, group, reader)
-    return _second(graph, group, reader)
+    found = _sum(graph, group, reader) if isinstance(reader.op, Add) else _second(graph, group, reader)
+    if found is None and group.siblings:
+        others = listed([one.anchor.name for one in group.siblings], most=4)
+        reason = f"{group.anchor.name} shares its launch with {others}, which ends in activations alone"
+        return Obstacle("merged", reason)
+    return found
 
 
 def _activation(group: Group) -> Obstacle | None:

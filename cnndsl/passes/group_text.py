@@ -56,7 +56,7 @@ class _Text:
         self.groups, self.graph, self.found, self.dtype, self.batch = groups, groups.graph, found, dtype, batch
         self.leaving: dict[str, list[Boundary]] = {}
         self.loaded: Counter[str] = Counter()
-        """Values that each group loads, by the name of its result."""
+        """Values that each group loads, by the name of its result, or of the first one."""
         for boundary in found:
             self.leaving.setdefault(boundary.tensor, []).append(boundary)
             if boundary.consumer is not None:
@@ -70,16 +70,16 @@ class _Text:
     def group(self, group: Group, numbers: str) -> Iterator[str]:
         """A kernel, what it costs, and where its result goes."""
         yield ""
-        lines = [span.line for node in group.nodes for span in node.spans]
+        lines = [span.line for node in group.computed for span in node.spans]
         first, last = min(lines), max(lines)
         where = f"line {first}" if first == last else f"lines {first}-{last}"
         yield from _sides(f"{numbers:>3} {group.title}", where, hanging=4)
-        ops = " -> ".join(str(node.op) for node in group.nodes)
         reads = ", ".join(str(self.graph.by_name[name].type) for name in group.reads)
-        yield from _wrapped(f"{ops}: {reads} -> {group.output.type}", indent=4)
-        leaving = self.leaving.get(group.output.name, ())
+        makes = " | ".join(str(node.type) for node in group.outputs)
+        yield from _wrapped(f"{group.text}: {reads} -> {makes}", indent=4)
+        leaving = [b for node in group.outputs for b in self.leaving.get(node.name, ())]
         loaded, stored = self.loaded[group.output.name], sum(b.written for b in leaving)
-        macs = sum(n.op.macs(self.graph.types_of(n), n.type) for n in group.nodes if n.op is not None)
+        macs = sum(n.op.macs(self.graph.types_of(n), n.type) for n in group.computed if n.op is not None)
         parts = [f"{compact(macs * self.batch)} MACs"] if macs else []
         weights = self.weights(group)
         parts += [f"weights {binary(weights)}"] if weights else []
@@ -119,7 +119,7 @@ class _Text:
     def weights(self, group: Group) -> int:
         """Bytes of a group's packed weights: filters in the network's type, the rest in fp32."""
         total = 0
-        for node in group.nodes:
+        for node in group.packed:
             assert node.op is not None
             shapes = node.op.packed_shapes(self.graph.types_of(node), folded=bool(node.folded))
             for name, shape in shapes.items():

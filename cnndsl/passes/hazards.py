@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from cnndsl.ops.joins import Concat
 
 if TYPE_CHECKING:
-    from cnndsl.passes.plan import Buffer, Plan, Step, Storage
+    from cnndsl.passes.places import Buffer, Storage
+    from cnndsl.passes.plan import Plan, Step
 
 _Part = tuple[str, int]
 """What one launch writes: a value (and 0), or the copy of a concat's arm, by the concat's name and the arm's number."""
@@ -101,16 +102,17 @@ class _Checker:
     def written(self, step: Step) -> Iterator[tuple[_Part, _Region]]:
         """What a step writes, and where."""
         if not isinstance(step.group.anchor.op, Concat):
-            yield (step.writes, 0), self.region(self.plan.storage[step.writes], step.writes)
+            yield from (((name, 0), self.region(self.plan.storage[name], name)) for name in step.writes)
             return
+        (concat,) = step.writes
         # An arm that is there twice is copied twice, one after the other.
         number, arm, place = next(
             (number, arm, place)
-            for number, (arm, place) in enumerate(self.arms(step.writes))
-            if (arm,) == step.reads and (step.writes, number) not in self.intact
+            for number, (arm, place) in enumerate(self.arms(concat))
+            if (arm,) == step.reads and (concat, number) not in self.intact
             and self.plan.storage.get(self.root(arm)) != place
         )
-        yield (step.writes, number), self.region(place, arm)
+        yield (concat, number), self.region(place, arm)
 
     def region(self, place: Storage, name: str) -> _Region:
         """Where a value of this type lies. Raises AssertionError where that is not within its buffer."""

@@ -1,8 +1,7 @@
 """Groups to plan: where every tensor lies, and the kernel launches in order.
 
 Activations lie in one arena whose size is a number of values for each picture, so that the plan holds for every batch
-size. A value lies in a buffer at a channel offset with a pixel stride: an arm of a `concat` is a slice of the concat's
-buffer and costs no copy.
+size. Which buffer a value lies in, `places` decides.
 """
 
 from __future__ import annotations
@@ -14,40 +13,12 @@ from itertools import accumulate
 from cnndsl.ir import Graph, Node, TensorType
 from cnndsl.ops.binding import MAX_OFFSET, Launch, Operand, Site
 from cnndsl.ops.joins import Concat
-from cnndsl.ops.reshape import Flatten
 from cnndsl.passes import arena
 from cnndsl.passes.fuse import Group, Groups
 from cnndsl.passes.hazards import verify
+from cnndsl.passes.places import Buffer, Places, Storage, place, root_of, views
 from cnndsl.targets import Target
 from cnndsl.tiles import ITEM_BYTES, DType
-
-
-@dataclass(frozen=True)
-class Storage:
-    """Where a value lies: a buffer, the first channel in it, and the values between two pixels."""
-
-    buffer: str
-    offset: int
-    stride: int
-
-    @property
-    def pointer(self) -> str:
-        """The expression that a launch takes for it: ``buf0[96:]``."""
-        return f"{self.buffer}[{self.offset}:]" if self.offset else self.buffer
-
-    def beside(self, channels: int) -> Storage:
-        """The place behind so many channels."""
-        return replace(self, offset=self.offset + channels)
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """Memory of `size` values for each picture; `offset` is its place in the arena, None for an output's own."""
-
-    name: str
-    size: int
-    offset: int | None
-    type: TensorType
 
 
 @dataclass(frozen=True)
@@ -74,7 +45,8 @@ class Step:
     group: Group
     launches: tuple[Launch, ...]
     reads: tuple[str, ...]
-    writes: str
+    writes: tuple[str, ...]
+    """One value, or several side by side: those of convolutions that share the launch."""
     macs: int
 
 
@@ -120,6 +92,11 @@ class Plan:
             name = node.inputs[0]  # which it is a view of
         return self.storage[name].pointer
 
+    def written(self, step: Step) -> TensorType:
+        """The type of what a step writes: of several values, of all as one."""
+        types = [self.graph.by_name[name].type for name in step.writes]
+        return TensorType((*types[0].shape[:-1], sum(t.channels for t in types)))
+
 
 def plan(groups: Groups, *, target: Target, dtype: DType, batch: int = 1, keep: bool = False) -> Plan:
     """Lay the values of a fused network out in memory and lower every group to launches."""
@@ -136,14 +113,7 @@ def plan(groups: Groups, *, target: Target, dtype: DType, batch: int = 1, keep: 
         if isinstance(node.op, Concat):
             steps.extend(_concat_copies(group, operand, held.copies, target=target, dtype=dtype, batch=batch))
             continue
-        assert node.op is not None
-        xs = tuple(operand(name) for name in group.inputs)
-        residual = operand(group.residual) if group.residual is not None else None
-        y = operand(group.output.name)
-        second = group.second.op if group.second is not None else None
-        site = Site(node, xs, y, target, dtype, batch, residual, group.activation, second)
-        macs = sum(n.op.macs(graph.types_of(n), n.type) for n in group.nodes if n.op is not None)
-        steps.append(Step(group, node.op.lower(site), group.reads, group.output.name, macs))
+        steps.append(_step(group, operand, target=target, dtype=dtype, batch=batch))
     made = Plan(
         graph, target, dtype, batch, keep, tuple(steps), held.buffers, held.storage, held.arena, held.least,
         graph.outputs,
@@ -151,13 +121,27 @@ def plan(groups: Groups, *, target: Target, dtype: DType, batch: int = 1, keep: 
     return verify(made)
 
 
+def _step(group: Group, operand: _Operands, *, target: Target, dtype: DType, batch: int) -> Step:
+    """A group whose operation has kernels, at its place."""
+    node = group.whole
+    assert node.op is not None
+    xs = tuple(operand(name) for name in group.inputs)
+    residual = operand(group.residual) if group.residual is not None else None
+    written = tuple(each.name for each in group.outputs)
+    y = operand.at(operand.storage[written[0]], node.type) if group.siblings else operand(written[0])
+    second = group.second.op if group.second is not None else None
+    passed = sum(one.output.type.channels for one in group.siblings if one.activation != group.activation)
+    site = Site(node, xs, y, target, dtype, batch, residual, group.activation, second, passed)
+    macs = sum(n.op.macs(operand.graph.types_of(n), n.type) for n in group.computed if n.op is not None)
+    return Step(group, node.op.lower(site), group.reads, written, macs)
+
+
 def memory(groups: Groups, *, keep: bool = False) -> Memory:
     """Lay the values of a fused network out. With `keep`, each has memory of its own."""
     aliases = views(groups.graph)
-    storage, unplaced, copies = _place(groups, aliases, keep=keep)
-    buffers, size = _pack(unplaced, _lifetimes(groups, aliases, storage), keep=keep)
-    assert all(group.output.name in storage or group.output.name in aliases for group in groups.groups)
-    return Memory(storage, buffers, copies, size, _needed(groups, aliases, storage, copies))
+    places = place(groups, aliases, keep=keep)
+    buffers, size = _pack(places.buffers, _lifetimes(groups, aliases, places.storage), keep=keep)
+    return Memory(places.storage, buffers, places.copies, size, _needed(groups, aliases, places))
 
 
 class _Operands:
@@ -171,7 +155,7 @@ class _Operands:
 
     def __call__(self, name: str) -> Operand:
         type_ = self.graph.by_name[name].type
-        root = _root(name, self.aliases)
+        root = root_of(name, self.aliases)
         if root not in self.storage:
             n, h, w, c = (f"s{axis}_{variable_of(root)}" for axis in "nhwc")
             return Operand(type_, variable_of(root), (n, h, w, c), type_.size, dense=False)
@@ -198,7 +182,7 @@ def _with_copies(groups: Groups) -> Groups:
     aliases = views(graph)
     nodes, added, outputs = list(graph.nodes), [], []
     for output, name in graph.outputs:
-        if _root(name, aliases) not in inputs:
+        if root_of(name, aliases) not in inputs:
             outputs.append((output, name))
             continue
         source = graph.by_name[name]
@@ -211,75 +195,6 @@ def _with_copies(groups: Groups) -> Groups:
     return Groups(replace(graph, nodes=tuple(nodes), outputs=tuple(outputs)), (*groups.groups, *added))
 
 
-def views(graph: Graph) -> dict[str, str]:
-    """Nodes whose values lie where their input's do: a flatten of one pixel."""
-    found: dict[str, str] = {}
-    for node in graph.nodes:
-        if isinstance(node.op, Flatten):
-            x = graph.by_name[node.inputs[0]].type
-            if x.height * x.width == 1:
-                found[node.name] = node.inputs[0]
-    return found
-
-
-def _root(name: str, aliases: Mapping[str, str]) -> str:
-    while name in aliases:
-        name = aliases[name]
-    return name
-
-
-def concat_copies(groups: Groups) -> Mapping[tuple[str, int], str]:
-    """Inputs of concats (the concat's name, the input's number) that are copied, and why; all others are in place."""
-    return _place(groups, views(groups.graph), keep=False)[2]
-
-
-def _place(
-    groups: Groups, aliases: Mapping[str, str], *, keep: bool
-) -> tuple[dict[str, Storage], list[Buffer], dict[tuple[str, int], str]]:
-    """A place for every value that a kernel makes, and the inputs of concats that need a copy, with the reason.
-
-    Concats are visited from the last to the first, so that one inside another finds its own place given.
-    """
-    graph = groups.graph
-    outputs = {_root(name, aliases) for _, name in graph.outputs}
-    made = {g.output.name: g.output.type for g in groups.groups if g.anchor.name not in aliases}
-    storage: dict[str, Storage] = {}
-    buffers: list[Buffer] = []
-    copies: dict[tuple[str, int], str] = {}
-    homes: dict[str, str] = {}
-
-    def own(name: str) -> Storage:
-        type_ = made[name]
-        prefix = "out" if name in outputs else "buf"
-        buffers.append(Buffer(f"{prefix}{len(buffers)}", type_.size, None, type_))
-        return Storage(buffers[-1].name, 0, type_.channels)
-
-    for group in reversed(groups.groups):
-        if not isinstance(group.anchor.op, Concat):
-            continue
-        name = group.output.name
-        place = storage.setdefault(name, own(name)) if name not in storage else storage[name]
-        offset = place.offset
-        for number, source in enumerate(group.inputs):
-            root = _root(source, aliases)
-            if root not in made:
-                copies[name, number] = f"{source} is an input, which lies where the caller put it"
-            elif root in outputs:
-                copies[name, number] = f"{source} is an output, which has memory of its own"
-            elif root in storage:
-                copies[name, number] = f"{source} lies in the memory of {homes[root]} already"
-            elif keep:
-                copies[name, number] = "every value is kept in memory of its own"
-            else:
-                storage[root] = Storage(place.buffer, offset, place.stride)
-                homes[root] = name
-            offset += graph.by_name[source].type.channels
-    for name in made:
-        if name not in storage:
-            storage[name] = own(name)
-    return storage, buffers, copies
-
-
 def _lifetimes(
     groups: Groups, aliases: Mapping[str, str], storage: Mapping[str, Storage]
 ) -> dict[str, tuple[int, int]]:
@@ -287,7 +202,7 @@ def _lifetimes(
     spans: dict[str, tuple[int, int]] = {}
 
     def touch(name: str, step: int) -> None:
-        root = _root(name, aliases)
+        root = root_of(name, aliases)
         if root in storage:
             buffer = storage[root].buffer
             first, last = spans.get(buffer, (step, step))
@@ -296,7 +211,8 @@ def _lifetimes(
     for step, group in enumerate(groups.groups):
         for name in group.reads:
             touch(name, step)
-        touch(group.output.name, step)
+        for node in group.outputs:
+            touch(node.name, step)
     return spans
 
 
@@ -310,17 +226,15 @@ def _pack(
 
 
 def _needed(
-    groups: Groups,
-    aliases: Mapping[str, str],
-    storage: Mapping[str, Storage],
-    copies: Mapping[tuple[str, int], str],
+    groups: Groups, aliases: Mapping[str, str], places: Places
 ) -> int:
     """The most values outside of outputs' buffers that are alive at one step, however they lie.
 
     A value is alive from the step that writes it to the last that reads it, or reads a concat that it is an arm of.
     """
-    touched = ((i, name) for i, group in enumerate(groups.groups) for name in (*group.reads, group.output.name))
-    last = {_root(name, aliases): step for step, name in touched}
+    steps = [*enumerate(groups.groups)]
+    touched = ((i, name) for i, group in steps for name in (*group.reads, *(node.name for node in group.outputs)))
+    last = {root_of(name, aliases): step for step, name in touched}
     change = [0] * (len(groups.groups) + 1)
 
     def alive(size: int, first: int, until: int) -> None:
@@ -328,17 +242,18 @@ def _needed(
         change[until + 1] -= size
 
     # From the last to the first, so that a concat inside another is known to live as long as that one.
-    for step, group in reversed([*enumerate(groups.groups)]):
+    for step, group in reversed(steps):
         name = group.output.name
         if name in aliases:
             continue
-        inside = not storage[name].buffer.startswith("out")
+        inside = not places.storage[name].buffer.startswith("out")
         if not isinstance(group.anchor.op, Concat):
-            alive(group.output.type.size if inside else 0, step, last[name])
+            for node in group.outputs:
+                alive(node.type.size if inside else 0, step, last[node.name])
             continue
         for number, arm in enumerate(group.inputs):
-            if (name, number) not in copies:
-                root = _root(arm, aliases)
+            if (name, number) not in places.copies:
+                root = root_of(arm, aliases)
                 last[root] = max(last[root], last[name])
             elif inside:
                 alive(groups.graph.by_name[arm].type.size, step, last[name])
@@ -363,7 +278,7 @@ def _concat_copies(
         if (node.name, number) in copies:
             y = operand.at(Storage(place.buffer, offset, place.stride), x.type)
             site = Site(node, (x,), y, target, dtype, batch)
-            yield Step(group, (site.launch_copy(),), (source,), node.name, 0)
+            yield Step(group, (site.launch_copy(),), (source,), (node.name,), 0)
         offset += x.type.channels
 
 
@@ -378,11 +293,11 @@ def show(plan: Plan) -> str:
         where = "of its own" if b.offset is None else f"at {b.offset:,}"
         lines.append(f"    {b.name:<6} {b.size:>12,} values {where}")
     for number, step in enumerate(plan.steps):
-        place = plan.storage[step.writes]
+        at = plan.storage[step.writes[0]]
         lines.append(f"  {number:>3} {step.group.title}  line {step.group.anchor.span.line}")
-        shape = f"{plan.graph.by_name[step.writes].type} in {place.buffer}"
-        offset = f" from channel {place.offset}" if place.offset else ""
-        lines.append(f"      {', '.join(step.reads)} -> {shape}{offset}")
+        shapes = " | ".join(str(plan.graph.by_name[name].type) for name in step.writes)
+        offset = f" from channel {at.offset}" if at.offset else ""
+        lines.append(f"      {', '.join(step.reads)} -> {shapes} in {at.buffer}{offset}")
         for launch in step.launches:
             constants = dict(launch.constants)
             tiles = ", ".join(f"{k}={v}" for k, v in constants.items() if k.startswith(("BLOCK_", "UNROLL", "VECTOR")))

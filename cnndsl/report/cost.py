@@ -43,14 +43,14 @@ class Costs:
 
     def of(self, step: Step, launch: Launch) -> Cost:
         """The cost of one launch of a step. A step's arithmetic is its launch with weights, or the first."""
-        values = {self._plan.pointer(name): name for name in (*step.reads, step.writes)}
+        values = {self._plan.pointer(name): name for name in (*step.reads, *step.writes)}
         pointers = {name: text for name, text in launch.arguments if name.endswith("_ptr") and text != "None"}
         written = pointers.pop("y_ptr")
         reads = tuple(self._read(text, values) for text in dict.fromkeys(pointers.values()))
         # A copy into a part of a concat's buffer is as large as what it copies.
         same = written not in values
-        type_ = self._plan.graph.by_name[step.reads[0] if same else values[written]].type
-        writes = Tensor(step.writes, "output", str(type_), self.size(type_))
+        type_ = self._plan.graph.by_name[step.reads[0]].type if same else self._plan.written(step)
+        writes = Tensor(" | ".join(step.writes), "output", str(type_), self.size(type_))
         owns = launch is next((each for each in step.launches if _has_weights(each)), step.launches[0])
         return Cost(reads, writes, step.macs * self._plan.batch if owns else 0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import cnndsl
 from cnndsl.codegen.package import Kernel as Emitted
@@ -183,18 +184,19 @@ def _launches(network: _Network, made: Package, peak: peaks.Peak | None) -> Iter
     costs = Costs(made.plan)
     place = {kernel.name: i for i, kernel in enumerate(made.kernels)}
     for step, launched in zip(made.plan.steps, made.launches, strict=True):
-        names = [name for node in step.group.nodes for name in node.layers]
+        members = step.group.members
+        names = [[name for node in one.nodes for name in node.layers] for one in members]
         for i, (launch, (kernel, _)) in enumerate(zip(step.launches, launched, strict=True)):
             cost = costs.of(step, launch)
             found = limit(cost, peak, dtype=made.plan.dtype, tiles="tl.dot(" in made.by_name[kernel].source)
             yield Launch(
-                title=_names(names),
+                title=" | ".join(map(_names, names)),
                 part=f"{i + 1} of {len(launched)}" if len(launched) > 1 else "",
-                op=" -> ".join(network.lines.layer(node.layer).op for node in step.group.nodes),
+                op=" | ".join(" -> ".join(network.lines.layer(n.layer).op for n in one.nodes) for one in members),
                 family=family_of(step.group.anchor),
                 kernel=place[kernel],
-                layers=network.rank(names),
-                places=network.places(names),
+                layers=network.rank(chain(*names)),
+                places=network.places(list(chain(*names))),
                 reads=cost.reads,
                 writes=cost.writes,
                 macs=cost.macs,
@@ -227,7 +229,7 @@ def _boundaries(network: _Network, made: Package, step: Step) -> Iterator[Bounda
             own = end is not None and end.output.name == name and not (come and each.producer is each.consumer)
             if not (copied or own):
                 continue
-            readers = each.consumer.nodes if each.consumer is not None else ()
+            readers = each.consumer.computed if each.consumer is not None else ()
             reader = next((node.name for node in readers if each.tensor in node.inputs), None)
             to = reader if reader is not None else f"output {each.output}"
             yield Boundary(each.tensor, to, each.reason, each.bytes(made.plan.dtype, made.plan.batch))

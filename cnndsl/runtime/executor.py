@@ -22,8 +22,8 @@ from cnndsl.codegen.store import write_package
 from cnndsl.errors import problem
 from cnndsl.files import Program, choose_network, load_path, load_text, split_network
 from cnndsl.frontend import load_program
-from cnndsl.ir import Graph
-from cnndsl.ops.packing import Folded
+from cnndsl.ir import Graph, Node
+from cnndsl.ops.packing import Folded, side_by_side
 from cnndsl.passes.elaborate import elaborate
 from cnndsl.passes.fuse import Groups, fuse
 from cnndsl.passes.plan import Plan, plan
@@ -187,14 +187,14 @@ class Network(parameters.Path):
         """The tensors that the kernels read, by layer and name ("conv1.weight"), on the network's device.
 
         Batch norms are folded in; filters are [K, R, S, C], depthwise ones [R, S, K, 1], in the network's type, biases
-        in fp32 (`WEIGHTS` in the file at `source_path` has all shapes). Packed anew when any tensor of the state dict
-        has changed.
+        in fp32 (`WEIGHTS` in the file at `source_path` has all shapes). Convolutions that share a launch have theirs as
+        one ("a+b.weight"). Packed anew when any tensor of the state dict has changed.
         """
         if self._watch is None or not self._watch.unchanged():
             self._packed, self._watch = {}, None  # first, so that old and new never lie in memory together
             watch = parameters.Watch(self)
             tensors = parameters.tensors_of(self, self.graph)
-            self._packed = _pack(self.simplified, tensors, TORCH_TYPES[self.compute], device=self._device)
+            self._packed = _pack(self.groups, tensors, TORCH_TYPES[self.compute], device=self._device)
             self._watch = watch
         return self._packed
 
@@ -326,21 +326,27 @@ class Network(parameters.Path):
 
 
 def _pack(
-    graph: Graph, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, *, device: torch.device
+    groups: Groups, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, *, device: torch.device
 ) -> dict[str, torch.Tensor]:
     """Every layer's packed tensors, by node name and last name."""
-    layers = parameters.by_layer(tensors)
+    graph, layers = groups.graph, parameters.by_layer(tensors)
     packed: dict[str, torch.Tensor] = {}
-    for node in graph.nodes:
-        if node.op is None:
-            continue
+
+    def of(node: Node) -> Mapping[str, torch.Tensor]:
+        assert node.op is not None
         folded = [Folded(cast(Any, n.op), layers[n.name], n.before, n.channels) for n in node.folded]
-        types = graph.types_of(node)
-        made = node.op.pack(types, layers.get(node.name, {}), folded)
-        expected = node.op.packed_shapes(types, folded=bool(folded))
-        assert {name: tuple(tensor.shape) for name, tensor in made.items()} == expected
-        for name, tensor in made.items():
-            packed[f"{node.name}.{name}"] = tensor.to(device, dtype if name == "weight" else torch.float32)
+        return node.op.pack(graph.types_of(node), layers.get(node.name, {}), folded)
+
+    for group in groups.groups:
+        whole, *others = group.packed
+        anchors = [one.anchor for one in group.members]
+        for node, parts in ((whole, anchors), *((node, [node]) for node in others)):
+            assert node.op is not None
+            made = side_by_side([of(part) for part in parts])
+            expected = node.op.packed_shapes(graph.types_of(node), folded=bool(node.folded))
+            assert {name: tuple(tensor.shape) for name, tensor in made.items()} == expected
+            for name, tensor in made.items():
+                packed[f"{node.name}.{name}"] = tensor.to(device, dtype if name == "weight" else torch.float32)
     return packed
 
 

@@ -33,6 +33,9 @@ CHECKED = (1, 2)
 """Numbers of pictures that a kernel is checked with when the network is compiled."""
 
 
+_Key = tuple[tuple[str, ...], tuple[str, ...]]
+
+
 @dataclass(frozen=True)
 class Replacement:
     """A file for a layer's kernel. `text` is what it held when the network was compiled."""
@@ -43,7 +46,7 @@ class Replacement:
     facts: Facts
 
     @property
-    def key(self) -> tuple[str, tuple[str, ...]]:
+    def key(self) -> _Key:
         """What tells its step from others, in whatever way the network's values are laid out."""
         return self.facts.step.writes, self.facts.step.reads
 
@@ -61,7 +64,7 @@ class Replacements:
 
     kernels: tuple[Replacement, ...]
     device: torch.device
-    _right: set[tuple[tuple[str, tuple[str, ...]], int]] = field(default_factory=set, compare=False, repr=False)
+    _right: set[tuple[_Key, int]] = field(default_factory=set, compare=False, repr=False)
     """Kernels, by their keys, with the numbers of pictures for which they are right."""
 
     def texts(self, plan: Plan) -> dict[int, str]:

@@ -89,11 +89,9 @@ def _layers(
             xs = [known[name].double() for name in group.inputs]
             known[group.output.name] = evaluate_node(group.output, xs, weights).to(known[group.inputs[0]].dtype)
             continue
-        local = {name: known[name].double() for name in group.inputs}
-        if group.residual is not None:
-            local[group.residual] = known[group.residual].double()
-        for node in group.nodes:
+        local = {name: known[name].double() for name in group.reads}
+        for node in group.computed:
             local[node.name] = evaluate_node(node, [local[name] for name in node.inputs], weights)
-        error = relative_error(values[group.output.name], local[group.output.name])
+        error = max(relative_error(values[node.name], local[node.name]) for node in group.outputs)
         checks.append(Check(group.title, "layer", error, tolerance))
     return checks

@@ -22,7 +22,7 @@ FAR = (*STRIDES, 2**31 - 1, 2**31, 2**33 + 1)
 NUMBERS = st.sampled_from((0.0, -0.0, 1.0, -1.0, 0.75, 1e-7, 3e38, float("inf"), float("-inf"), float("nan")))
 
 CONSTANTS: dict[str, st.SearchStrategy[Any]] = {
-    **dict.fromkeys(("C", "H", "W", "K", "P", "Q", "F"), SIZES),
+    **dict.fromkeys(("C", "H", "W", "K", "ACT_K", "P", "Q", "F"), SIZES),
     **dict.fromkeys(("R", "S"), WINDOWS),
     **dict.fromkeys(("STRIDE_H", "STRIDE_W", "DILATION_H", "DILATION_W", "GROUPS"), STEPS),
     **dict.fromkeys(("PAD_TOP", "PAD_BOTTOM", "PAD_LEFT", "PAD_RIGHT"), PADS),

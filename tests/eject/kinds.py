@@ -89,7 +89,7 @@ def load(text: str, folder: Path, name: str = "my_kernel") -> ModuleType:
 def write(folder: Path, text: str, layer: str, **options: Any) -> Path:
     """The ejected file of a layer of a network, as it is."""
     package_ = made(text, **options)
-    (facts,) = [f for f in all_facts(package_) if layer in {n.name for n in f.step.group.nodes}]
+    (facts,) = [f for f in all_facts(package_) if layer in {n.name for n in f.step.group.computed}]
     path = folder / f"my_{layer}.py"
     path.write_text(text_of(package_, facts), encoding="utf-8")
     return path

@@ -11,7 +11,7 @@ from kinds import all_facts, made, text_of
 from cnndsl.tiles import DType
 
 SLICE = """network T {{ input x [{size}x4x3] first: conv(4, 1x1)
-    c: concat {{ {{ conv(2, 1x1) }} {{ chosen: conv(3, 1x1) }} {{ conv(2, 1x1) }} }} relu }}"""
+    c: concat {{ {{ conv(2, 3x3, pad=1) }} {{ chosen: conv(3, 1x1) }} {{ conv(2, 3x3, pad=1) }} }} relu }}"""
 Launch = Callable[..., None]
 
 
@@ -20,7 +20,7 @@ class File:
 
     def __init__(self, text: str, layer: str, *, dtype: DType = "fp32") -> None:
         package = made(text, dtype=dtype)
-        (facts,) = [f for f in all_facts(package) if layer in {n.name for n in f.step.group.nodes}]
+        (facts,) = [f for f in all_facts(package) if layer in {n.name for n in f.step.group.computed}]
         self.space: dict[str, Any] = {"__name__": "check"}
         exec(text_of(package, facts), self.space)
         self.seen: list[int] = []

@@ -135,7 +135,7 @@ def test_references_are_the_layers_own(sample: Sample) -> None:
     for facts in all_facts(package):
         space, node = part(facts), facts.step.group.anchor
         xs = doubles({t.node: (3, *t.shape) for t in facts.reads})
-        weights = doubles({w.name: w.shape for w in facts.weights})
+        weights = doubles({w.name: w.shape for own in facts.weights for w in own})
         y = space["reference"](*xs.values(), *weights.values())
         if facts.is_copy:
             assert torch.equal(y, next(iter(xs.values())))
@@ -197,7 +197,7 @@ def test_facts() -> None:
     assert (found["left"].writes.offset, found["pool1"].writes.offset) == (0, 4)
     assert found["pool1"].writes.picture == 9 * 8 * 12
     assert [t.name for t in found["res"].reads] == ["x", "r"]
-    assert [w.name for w in found["conv1"].weights] == ["weight", "bias"]  # the batch norm's bias
+    assert [w.name for own in found["conv1"].weights for w in own] == ["weight", "bias"]  # the batch norm's bias
     assert found["joined_1"].is_copy
 
 

@@ -29,11 +29,16 @@ class Layer:
     bias: bool = True
     residual: bool = False
     act: str = "none"
+    plain: int = 0  # filters that are not activated, the last ones
     dtype: str = "fp32"
     layout: str = "nhwc"
     wide_output: bool = False
     index64: bool = False
     blocks: tuple[tuple[str, int], ...] = field(default=())
+
+    @property
+    def acts(self) -> int:
+        return self.filters - self.plain
 
     @property
     def output(self) -> tuple[int, int]:
@@ -82,7 +87,8 @@ def reference(layer: Layer, data: Data) -> torch.Tensor:
     )
     if data.r is not None:
         y = y + data.r.double()
-    return ACTIVATIONS[layer.act](y)
+    first, rest = y.split([layer.acts, layer.filters - layer.acts], 1)
+    return torch.cat([ACTIVATIONS[layer.act](first), rest], 1)
 
 
 def arrange(x: torch.Tensor, layout: str) -> torch.Tensor:
@@ -126,6 +132,7 @@ def run(
         "PAD_TOP": layer.pad[0], "PAD_LEFT": layer.pad[2],
         "DILATION_H": layer.dilation[0], "DILATION_W": layer.dilation[1], "GROUPS": layer.groups,
         "HAS_BIAS": b is not None, "HAS_RESIDUAL": r is not None, "ACT": layer.act, "ACT_ARG": 0.0,
+        "ACT_K": layer.acts,
         "PRECISION": "tf32" if layer.dtype == "tf32" else "ieee",
         "INDEX64": layer.index64, "EMULATE_BF16": layer.dtype == "bf16" and device == "cpu",
     }  # fmt: skip
@@ -135,7 +142,7 @@ def run(
         if name == "x":
             arguments["x_sc"] = c_stride
     if depthwise:
-        for name in ("GROUPS", "PRECISION"):
+        for name in ("GROUPS", "ACT_K", "PRECISION"):
             del arguments[name]
         arguments["C"] = layer.channels
     if tiling is not None:

@@ -31,7 +31,7 @@ def conv(
     )  # fmt: skip
     constants = {
         "C": channels, "K": filters, "P": out, "Q": out, "R": kernel, "S": kernel, "GROUPS": 1,
-        "PRECISION": "tf32" if dtype == "tf32" else "ieee",
+        "ACT_K": filters, "PRECISION": "tf32" if dtype == "tf32" else "ieee",
     }  # fmt: skip
     request = image_request(
         target, tiling, size=size, stride=stride, pad=pad, dtype=dtype, constants=constants

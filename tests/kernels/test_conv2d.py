@@ -28,6 +28,7 @@ FULL = Layer(
     groups=2,
     residual=True,
     act="relu",
+    plain=9,
     layout="slice",
     wide_output=True,
     blocks=BLOCKS,
@@ -55,6 +56,7 @@ def layers(draw: st.DrawFn) -> Layer:
         bias=draw(st.booleans()),
         residual=draw(st.booleans()),
         act=draw(st.sampled_from(sorted(ACTIVATIONS))),
+        plain=draw(st.sampled_from([0, 0, 1])),
         dtype=draw(st.sampled_from(sorted(DTYPES))),
         layout=draw(st.sampled_from(["nchw", "nhwc", "slice", "steps"])),
         wide_output=draw(st.booleans()),
@@ -88,6 +90,7 @@ def test_wrong_arguments_are_noticed(layer, dtype, device):
     wrong = [
         {"STRIDE_H": 1}, {"PAD_TOP": 1}, {"PAD_LEFT": 0}, {"DILATION_W": 1}, {"R": 2, "S": 3}, {"H": 10},
         {"W": 8}, {"HAS_BIAS": False}, {"HAS_RESIDUAL": False}, {"ACT": "none"}, {"n": 1},
+        {"ACT_K": layer.acts - 1}, {"ACT_K": layer.filters},
     ]  # fmt: skip
     for change in wrong:
         with pytest.raises(AssertionError):
@@ -99,7 +102,8 @@ def test_wrong_arguments_are_noticed(layer, dtype, device):
     [
         # The order of the packed filters, which a permutation of the weights undoes only for 1x1.
         (FULL, "c = (start + crs) % C", "c = (start + crs) // (R * S)"),
-        (FULL, "acc = activate(acc, ACT, ACT_ARG)", "acc = acc"),
+        (replace(FULL, plain=0), "acc = activate(acc, ACT, ACT_ARG)", "acc = acc"),
+        (FULL, "k < ACT_K", "k <= ACT_K"),
         (FULL, "pid % BLOCKS_K", "pid * 0"),
         (FULL, "k_in = k < K_GROUP", "k_in = k < K_GROUP - 1"),
         (FULL, "group * C * x_sc", "0 * group"),

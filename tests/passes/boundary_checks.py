@@ -14,7 +14,7 @@ from cnndsl.targets import get
 
 def check_edges(groups: Groups) -> None:
     """One boundary, with a reason, for each group and each tensor that it reads, and for each output."""
-    made = {group.output.name: group for group in groups.groups}
+    made = {node.name: group for group in groups.groups for node in group.outputs}
     edges = Counter[tuple[str, str]]()
     for group in groups.groups:
         for name in {*group.inputs, group.residual} - {None}:
@@ -42,7 +42,7 @@ def traffic(planned: Plan) -> int:
     moved = 0
     for step in planned.steps:
         sizes = [planned.graph.by_name[name].type.size for name in step.reads]
-        made = planned.graph.by_name[step.writes].type.size
+        made = sum(planned.graph.by_name[name].type.size for name in step.writes)
         if isinstance(step.group.anchor.op, Concat):
             moved += 2 * sum(sizes)  # copies one arm
         else:

@@ -93,6 +93,9 @@ def test_examples_take_no_more_than_they_need_at_once(name: str) -> None:
     planned = plan(example(name), target=get("sm_90"), dtype="fp32")
     inside = [b for b in planned.buffers if b.offset is not None]
     # A concat's memory is taken as soon as one of its arms is there: a DenseNet's whole stage, and in a ShuffleNet the
-    # map that grows, while the other arm is computed.
+    # map that grows, while the other arm is computed. A projection lies beside the first layer of its block, whose
+    # memory is taken as long as the projection's.
     more = {"densenet121": 1.06, "shufflenet_v1": 1.34}.get(name, 1)
+    if name in {"resnet50", "resnet50_v1", "resnet101", "resnet152"}:
+        more = 1.12
     assert planned.least <= planned.arena <= more * planned.least + ALIGNMENT * len(inside)

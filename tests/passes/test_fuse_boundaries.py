@@ -35,7 +35,7 @@ def example(name: str) -> Graph:
 def check_free(graph: Graph, groups: Groups) -> None:
     """Every layer is computed by a launch, or free; never both."""
     planned = plan(groups, target=get("sm_90"), dtype="fp16")
-    launched = {node.layer for step in planned.steps for node in step.group.nodes if step.launches}
+    launched = {node.layer for step in planned.steps for node in step.group.computed if step.launches}
     free = [layer.node.name for layer in free_layers(graph, groups)]
     assert len(free) == len(set(free))
     layers = {node.name for node in graph.nodes if node.op is not None}

@@ -95,16 +95,18 @@ class Double:
         if launch is step.launches[0]:
             self.waiting, self.partial = list(step.reads), None
         is_copy = isinstance(step.group.anchor.op, Concat)
-        written = step.reads[0] if is_copy else step.writes
-        y = place(arguments, "y", self.tags.of(written))
+        # What one launch computes for several layers lies side by side.
+        written = torch.cat([self.tags.of(name) for name in (step.reads if is_copy else step.writes)], 3)
+        y = place(arguments, "y", written)
         for prefix in ("x", "x0", "x1", "x2", "x3", "r"):
             if arguments.get(f"{prefix}_ptr") is not None:
                 self.read(step, prefix, arguments, y)
         if launch is step.launches[-1]:
             assert not self.waiting, f"{step.group.title} never reads {self.waiting}"
-            y.copy_(self.tags.of(written))
+            y.copy_(written)
         else:
-            self.partial = self.tags.fresh(step.writes)
+            (name,) = step.writes
+            self.partial = self.tags.fresh(name)
             y.copy_(self.partial)
 
     def read(self, step: Step, prefix: str, arguments: dict[str, Any], y: torch.Tensor) -> None:

@@ -174,13 +174,13 @@ def everything_at_the_start(patch: pytest.MonkeyPatch) -> None:
 
 
 def outputs_in_slices(patch: pytest.MonkeyPatch) -> None:
-    right = planning._place
+    right = planning.place
 
     def wrong(groups: Groups, aliases: Any, *, keep: bool) -> Any:
         main = groups.graph.outputs[:1]
         return right(replace(groups, graph=replace(groups.graph, outputs=main)), aliases, keep=keep)
 
-    patch.setattr(planning, "_place", wrong)
+    patch.setattr(planning, "place", wrong)
 
 
 def slices_of_others(patch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,7 @@ def test_wide_where_one_picture_needs_it() -> None:
 
 def test_a_slice_reaches_as_far_as_its_buffer() -> None:
     plan = plan_of(f"""network T {{ input x [{SIDE}x{SIDE}x1] conv(1, 1)
-        concat {{ {{ conv(2, 1) }} {{ conv(6, 1) }} }} softmax -> conv(1, 1) -> conv(1, 1) }}""")
+        concat {{ {{ conv(2, 1) }} {{ conv(6, 3, pad=1) }} }} softmax -> conv(1, 1) -> conv(1, 1) }}""")
     assert [wide_of(plan, i) for i in range(6)] == [False, True, True, True, True, False]
 
 
