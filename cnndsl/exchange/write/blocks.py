@@ -78,7 +78,7 @@ def find_blocks(body: Body, graph: Graph) -> list[Block]:
         candidates = _written_twice(body, kinds)
         sites = _sites(body, {id(group): kind for kind in candidates for group in kind.members})
         blocks = []
-        taken: set[str] = set()
+        taken = {kind.forced for kind in candidates}
         refused = []
         for group in (g for kind in kinds for g in kind.members):
             group.block = None

@@ -111,20 +111,20 @@ def label_referred(body: Body, graph: Graph) -> None:
     """Give a label to every layer that is referred to and is not the end of a group that has one."""
     wanted = referred(body)
     if wanted:
-        _label_in(body, wanted, graph, start="")
+        # A label of an inner scope would hide one of an outer scope, so these are unlike all others.
+        taken = {label for item in items_within(body) if (label := _label(item)) is not None}
+        _label_in(body, wanted, graph, taken, start="")
 
 
-def _label_in(body: Body, wanted: set[str], graph: Graph, *, start: str) -> None:
-    mine = list(_of_scope(body))
-    taken = {label for item in mine if (label := _label(item)) is not None}
-    for item in mine:
+def _label_in(body: Body, wanted: set[str], graph: Graph, taken: set[str], *, start: str) -> None:
+    for item in _of_scope(body):
         match item:
             case Layer() if item.node in wanted and item.label is None:
                 node = graph.by_name[item.node]
                 item.label = free(_short(node.name, node.op.name if node.op is not None else "x"), taken)
             case Group() | Output():
                 inner = wanted - {end_of(item.body, start)} if isinstance(item, Group) else wanted
-                _label_in(item.body, inner, graph, start=start)
+                _label_in(item.body, inner, graph, taken, start=start)
 
 
 def _short(name: str, otherwise: str) -> str:
@@ -169,6 +169,11 @@ def _refer(body: Body, prefix: Path, wanted: set[str], found: dict[str, Path]) -
                 if isinstance(item, Group) and (end := end_of(item.body, "")) in wanted:
                     found.setdefault(end, (*prefix, label))
                 _refer(item.body, (*prefix, label), wanted, found)
+            case Repeat() if label is not None:
+                found |= {end: (*prefix, label) for end in wanted - set(found) if end == end_of([item], "")}
+                for number, one in enumerate(item.passes):
+                    lone = one[0].body if len(one) == 1 and isinstance(one[0], Group) else one
+                    _refer([Group(str(number), lone)], (*prefix, label), wanted, found)
 
 
 def reference(target: Path, scope: Path) -> str:

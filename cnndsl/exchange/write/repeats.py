@@ -34,6 +34,8 @@ class Repeats:
         self.kept = referred(body) | {node for _, node in graph.outputs[1:]}
         """Nodes that are spoken of elsewhere, which are no part of a repeat."""
         self._equal: dict[Hashable, int] = {}
+        self._named_so: dict[str, Hashable] = {}
+        """What the groups of a name hold that are to become calls of a block of that name."""
 
     def find(self, body: Body) -> None:
         """Equal layers, and equal groups whose labels count, become repeats."""
@@ -100,7 +102,8 @@ class Repeats:
             more = any(
                 re.fullmatch(rf"{first[1]}\d+", getattr(at, "label", None) or "") for at in body[number:]
             )
-            if number - start > 1 and not more:
+            kind = kind_of_group(item, self.graph)
+            if number - start > 1 and not more and self._named_so.setdefault(first[1], kind) == kind:
                 groups = [at for at in body[start:number] if isinstance(at, Group)]
                 body[start:number] = [Repeat(None, [[Group(None, at.body, name=first[1])] for at in groups])]
 
@@ -206,7 +209,8 @@ def fold_calls(body: Body, kept: set[str]) -> None:
             _write(passes, written)
             body[number] = Repeat(item.label, passes)  # type: ignore[union-attr]
     for start, stem, passes in reversed([*_hyphened(body)]):
-        if (written := common_call([one[0] for one in passes])) is not None:
+        spoken_of = any(kept & set(_ends(item.body)) for one in passes for item in one if isinstance(item, Group))
+        if not spoken_of and (written := common_call([one[0] for one in passes])) is not None:
             _write(passes, written)
             for one in passes:
                 one[0].label = stem  # type: ignore[union-attr]
@@ -312,6 +316,9 @@ def _undone(item: Item) -> Body:
     match item:
         case Group(label=None, block=None):
             return item.body
+        case Repeat(passes=[[Layer(label=None)], *_] as passes) if item.label is not None and not item.count:
+            # A lone layer would have the pass's name itself.
+            return [Group(item.label, [Group(str(number), one) for number, one in enumerate(passes)])]
         case Repeat(label=None, passes=[one], count=""):
             return one
     return [item]
