@@ -65,6 +65,10 @@ NETWORKS = {
     "an inception block": """input x [6x6x4] conv(3, 1)
         concat { { conv(2, 1) -> relu } { conv(3, 1) -> relu -> conv(5, 3, pad=1) -> relu }
                  { maxpool(3, stride=1, pad=1) -> conv(1, 1) } {} } conv(2, 1)""",
+    "alike convolutions": """input x [6x6x4] a: conv(8, 1) -> relu
+        concat { { conv(8, 1) -> relu } { conv(16, 1) -> relu -> conv(5, 3, pad=1) -> relu }
+                 { conv(8, 1) -> relu -> conv(5, 5, pad=2) -> relu } { maxpool(3, stride=1, pad=1) -> conv(1, 1) } }
+        add { { conv(8, 1) -> relu -> conv(16, 1) } { conv(16, 1) } } relu concat(@a) conv(2, 1)""",
     "concats in concats": """input x [3x3x2] a: conv(2, 1)
         concat { { concat { { relu } {} { conv(3, 1) } } } { concat { {} {} } } } conv(2, 1) concat(@a, @a)""",
     "an arm read later": "input x [3x3x2] a: conv(2, 1) b: conv(3, 1) concat(@a) c: relu @a conv(4, 1) concat(@c, @b)",
@@ -185,20 +189,37 @@ def outputs_in_slices(patch: pytest.MonkeyPatch) -> None:
 
 def slices_of_others(patch: pytest.MonkeyPatch) -> None:
     """All arms of a concat at its first channel."""
-    right = planning._place
+    right = planning.place
 
     def wrong(*arguments: Any, **named: Any) -> Any:
-        storage, *rest = right(*arguments, **named)
-        return {name: replace(place, offset=0) for name, place in storage.items()}, *rest
+        places = right(*arguments, **named)
+        return replace(places, storage={name: replace(at, offset=0) for name, at in places.storage.items()})
 
-    patch.setattr(planning, "_place", wrong)
+    patch.setattr(planning, "place", wrong)
+
+
+def rows_turned_round(patch: pytest.MonkeyPatch) -> None:
+    """The results of one launch in the reverse order."""
+    right = planning.place
+
+    def wrong(groups: Groups, *arguments: Any, **named: Any) -> Any:
+        places = right(groups, *arguments, **named)
+        storage = dict(places.storage)
+        for group in groups.groups:
+            offset = storage[group.output.name].offset if group.siblings else 0
+            for node in reversed(group.outputs) if group.siblings else ():
+                storage[node.name] = replace(storage[node.name], offset=offset)
+                offset += node.type.channels
+        return replace(places, storage=storage)
+
+    patch.setattr(planning, "place", wrong)
 
 
 WRONG_MEMORY: list[Patch] = [
     shorter_lives, later_births, forgotten_residuals, no_aliases, everything_at_the_start, outputs_in_slices,
     slices_of_others,
 ]
-WRONG: list[Patch] = [*WRONG_MEMORY, no_offsets, dense_strides, always_dense]
+WRONG: list[Patch] = [*WRONG_MEMORY, no_offsets, dense_strides, always_dense, rows_turned_round]
 
 
 @pytest.mark.parametrize("wrong", WRONG)
