@@ -59,7 +59,8 @@ OUTSIDE: dict[str, str] = {
     "eject/source.py eject/trace.py eject/harness.py": "torch",
     "exchange/onnx/arrays.py exchange/onnx/emit.py": "numpy torch",
     "exchange/onnx/constants.py exchange/onnx/nodes_arithmetic.py exchange/onnx/nodes_dense.py "
-    "exchange/onnx/nodes_shapes.py exchange/onnx/nodes_windows.py exchange/onnx/patterns.py": "numpy",
+    "exchange/onnx/nodes_shapes.py exchange/onnx/nodes_windows.py exchange/onnx/patterns.py "
+    "exchange/onnx/patterns_lrn.py": "numpy",
     "portable": "torch PIL",
     "standalone/build.py": "torch",
     "runtime": "torch numpy",

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import NodeProto, TensorProto
 
+from cnndsl.errors import CnnError
 from cnndsl.exchange.onnx import patterns
 from tests.exchange.onnx_graphs import TOLERANCE, check, const, layers, model, node, read, weight, worst_error
 
@@ -92,6 +93,29 @@ def test_what_is_only_alike_stays_what_it_is(tmp_path: Path, name: str) -> None:
 def test_a_value_read_elsewhere_stays(tmp_path: Path) -> None:
     nodes = [node("Sigmoid", "x", "a"), node("Mul", "x a", "y"), node("Tanh", "a", "z")]
     assert layers(check(model(nodes, (2, 3, 4), outputs="y z"), tmp_path)) == ["sigmoid", "silu", "tanh"]
+
+
+def banded(size: int, channels: int, *, below: int) -> list[TensorProto]:
+    """A 1x1 convolution over windows of channels."""
+    distance = np.arange(channels)[None, :] - np.arange(channels)[:, None]
+    band = ((distance >= -below) & (distance < size - below)) * 0.5 / size
+    kernel = const("w", band[:, :, None, None], np.float32)
+    return [kernel, number("k", 2.0, channels), number("beta", 0.6)]
+
+
+@pytest.mark.parametrize(("size", "channels"), [(4, 7), (2, 5), (4, 3), (5, 6)])
+def test_an_lrn_of_even_size_by_a_convolution(tmp_path: Path, size: int, channels: int) -> None:
+    nodes = [node("Mul", "x x", "a"), node("Conv", "a w k", "b"), node("Pow", "b beta", "c"), node("Div", "x c")]
+    made = model(nodes, (channels, 3, 4), *banded(size, channels, below=size // 2))
+    assert layers(check(made, tmp_path)) == [
+        "lrn" + ("" if size == 5 else f"(size={size}, ") + ("(" if size == 5 else "") + "alpha=0.5, beta=0.6, k=2)"
+    ]
+
+
+def test_an_lrn_with_its_extra_channel_above_is_none(tmp_path: Path) -> None:
+    nodes = [node("Mul", "x x", "a"), node("Conv", "a w k", "b"), node("Pow", "b beta", "c"), node("Div", "x c")]
+    with pytest.raises(CnnError, match="divides by a tensor"):
+        read(model(nodes, (7, 3, 4), *banded(4, 7, below=1)), tmp_path)
 
 
 # --- constants per channel ---------------------------------------------------------------------------
@@ -240,6 +264,8 @@ def test_a_border_of_zeros_before_negatives_matters(tmp_path: Path, monkeypatch:
         ("193 194", "Conv_12", "conv"),
         ("193 194", "first", "first"),
         ("stem/kernel stem/bias", "", "stem"),
+        ("c1.weight c1.bias", "n0", "c1"),
+        ("0.weight 0.bias", "n0", "0"),
     ],
 )
 def test_names_of_layers(tmp_path: Path, weights: str, called: str, found: str) -> None:

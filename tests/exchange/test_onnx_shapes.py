@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import NodeProto, TensorProto
 
+from cnndsl.errors import CnnError
 from cnndsl.exchange.onnx import nodes_shapes
 from cnndsl.ops.reshape import ChannelShuffle
 from tests.exchange.onnx_graphs import (
@@ -184,6 +186,22 @@ def test_a_vector_that_is_both(tmp_path: Path) -> None:
     ]  # fmt: skip
     made = model(nodes, (2, 3, 4), weight("w", 24, 2), const("s", [0, 2, 1, 1]), weight("v", 2, 3), outputs="y z")
     check(made, tmp_path)
+
+
+UNEVEN = [((7, 5), (3, 2)), ((4, 6), (3, 6)), ((6, 5), (6, 3)), ((3, 4), (5, 4))]
+
+
+@pytest.mark.parametrize(("size", "out"), UNEVEN, ids=str)
+def test_adaptive_pooling_by_matrices(tmp_path: Path, size: tuple[int, int], out: tuple[int, int]) -> None:
+    """Means along rows and columns as two products: what torch computes of uneven windows."""
+    rows, columns = (torch.nn.functional.adaptive_avg_pool2d(torch.eye(n)[None], (o, n))[0].numpy()
+                     for n, o in zip(size, out, strict=True))  # fmt: skip
+    nodes = [node("MatMul", "r x", "h"), node("MatMul", "h c")]
+    made = model(nodes, (3, *size), const("r", rows, np.float32), const("c", columns.T, np.float32))
+    assert layers(check(made, tmp_path)) == [f"adaptiveavgpool({out[0]}x{out[1]})"]
+    other = model(nodes, (3, *size), const("r", rows[::-1], np.float32), const("c", columns.T, np.float32))
+    with pytest.raises(CnnError, match="multiplies a feature map by a matrix"):
+        read(other, tmp_path)
 
 
 # --- joins -------------------------------------------------------------------------------------------

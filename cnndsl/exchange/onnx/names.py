@@ -25,7 +25,8 @@ def from_weights(names: Sequence[str]) -> str:
     # Of a bias that torch's exporter has made, `conv1.weight_bias`, the shorter stem is meant.
     if not stems or not all(stem.startswith(stems[0]) for stem in stems):
         return ""
-    return _telling(without_device(stems[0]), "")
+    stem = without_device(stems[0])
+    return "" if stem.startswith(("onnx::", "val_")) else stem
 
 
 def from_scopes(text: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from cnndsl.exchange.onnx.values import Constant, Node, Tensor, shown
 from cnndsl.ops.dense import Dense
+from cnndsl.ops.global_pool import AdaptiveAvgPool
 
 
 def _dense(node: Node, x: Tensor, weight: np.ndarray, bias: np.ndarray | None) -> Tensor:
@@ -53,8 +54,39 @@ def scaled(array: np.ndarray, factor: float) -> np.ndarray:
     return array if factor == 1.0 else array * np.asarray(factor, array.dtype)
 
 
+def _window_means(size: int, out: int) -> np.ndarray:
+    """[out, size]: the matrix that takes the mean of each window of an adaptive pooling along one axis."""
+    starts, stops = np.arange(out) * size // out, -(-(np.arange(out) + 1) * size // out)
+    places = np.arange(size)
+    within = (places >= starts[:, None]) & (places < stops[:, None])
+    return np.asarray(within / (stops - starts)[:, None])
+
+
+def _adaptive(node: Node, x: Tensor, matrix: np.ndarray, *, axis: int) -> Tensor:
+    """A product with a matrix of means along height or width, which is how an adaptive pooling can be written."""
+    item = node.map(x)
+    type_ = node.draft.type(item)
+    size = (type_.height, type_.width)[axis]
+    fits = matrix.ndim == 2 and matrix.shape[1] == size
+    if not fits or not np.allclose(matrix, _window_means(size, len(matrix)), atol=1e-6):
+        raise node.refuse(f"multiplies a feature map by a matrix of shape {matrix.shape}", nearest="adaptiveavgpool")
+    before = node.draft.items[item]
+    height, width = (len(matrix), type_.width) if axis == 0 else (type_.height, len(matrix))
+    if isinstance(before.op, AdaptiveAvgPool):
+        # Of means along the other axis, which left this one as it was: both together are one pooling.
+        source = node.draft.type(before.inputs[0])
+        if (source.height, source.width)[axis] == size and before.op.size[axis] == size:
+            item = before.inputs[0]
+    return node.made(AdaptiveAvgPool((height, width)), item)
+
+
 def matmul(node: Node) -> Tensor:
     """MatMul by a constant."""
+    first, second = node.value(0), node.value(1)
+    if isinstance(first, Constant) and isinstance(second, Tensor) and len(second.shape) == 4:
+        return _adaptive(node, second, node.floats(0, "matrix"), axis=0)
+    if isinstance(first, Tensor) and isinstance(second, Constant) and len(first.shape) == 4:
+        return _adaptive(node, first, node.floats(1, "matrix").T, axis=1)
     if isinstance(node.value(0), Constant):
         raise node.refuse("multiplies a constant by a tensor", "the weights of a dense layer come second")
     weight = node.floats(1, "weight")

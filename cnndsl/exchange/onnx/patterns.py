@@ -7,84 +7,23 @@ than once; the second takes constants and borders up into the layers beside them
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from cnndsl.exchange.onnx.draft import (
-    Affine,
-    ChannelMean,
-    ChannelPad,
-    Clip,
-    Draft,
-    Erf,
-    Item,
-    Part,
-    Power,
-    Quotient,
-)
-from cnndsl.exchange.onnx.values import short
+from cnndsl.exchange.onnx.draft import Affine, Clip, Draft, Erf, Item, Part, Quotient
+from cnndsl.exchange.onnx.patterns_lrn import lrn
+from cnndsl.exchange.onnx.sweep import Rule, Sweep, becomes, near, scalar
 from cnndsl.ops import activations as acts
 from cnndsl.ops.base import Op
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.dense import Dense
 from cnndsl.ops.joins import Concat, Mul
-from cnndsl.ops.normalize import BatchNorm, LocalResponseNorm
+from cnndsl.ops.normalize import BatchNorm
 from cnndsl.ops.pool import AvgPool, MaxPool
 from cnndsl.ops.reshape import ChannelShuffle, Dropout, Flatten, Identity, Pad
-
-Rule = Callable[["Sweep", Item], "Item | int | None"]
-"""What stands in an item's place: another one, one before it by its number, or None for itself."""
-
-
-class Sweep:
-    """One way through a draft."""
-
-    def __init__(self, draft: Draft) -> None:
-        self.draft = draft
-        self.uses = draft.uses()
-        self._targets: dict[int, int] = {}
-
-    def run(self, rules: Mapping[type[Op], tuple[Rule, ...]]) -> None:
-        """Apply the rules of each item's operation until none of them changes it."""
-        for number in self.draft.live():
-            self._visit(number, rules)
-        self.draft.redirect(self._targets)
-
-    def _visit(self, number: int, rules: Mapping[type[Op], tuple[Rule, ...]]) -> None:
-        items = self.draft.items
-        inputs = tuple(self._end(i) for i in items[number].inputs)
-        if inputs != items[number].inputs:
-            items[number] = replace(items[number], inputs=inputs)
-        changed = True
-        while changed:
-            changed = False
-            item = items[number]
-            for rule in rules.get(type(item.op), ()) if item.op is not None else ():
-                found = rule(self, item)
-                if isinstance(found, int):
-                    self._targets[number] = found
-                    self.uses[found] = self.uses.get(found, 0) + self.uses.get(number, 0) - 1
-                    return
-                if found is not None:
-                    self.draft.put(number, found)
-                    changed = True
-                    break
-
-    def _end(self, number: int) -> int:
-        while number in self._targets:
-            number = self._targets[number]
-        return number
-
-    def of(self, number: int) -> Item:
-        """An item before the current one."""
-        return self.draft.items[number]
-
-    def alone(self, number: int) -> bool:
-        """Whether an item is read once, so that what reads it may take it up."""
-        return self.uses.get(number, 0) == 1
 
 
 def find(draft: Draft) -> None:
@@ -96,22 +35,6 @@ def find(draft: Draft) -> None:
 # --- activations ------------------------------------------------------------------------------------
 
 
-def _scalar(item: Item) -> tuple[float, float] | None:
-    """Scale and shift of an affine item that are one number each."""
-    if isinstance(item.op, Affine) and item.weights["scale"].size == 1 and item.weights["shift"].size == 1:
-        return float(item.weights["scale"][0]), float(item.weights["shift"][0])
-    return None
-
-
-def _near(a: float, b: float) -> bool:
-    """Whether two numbers are one: constants were rounded to float32, or to the 1.41421 of a programmer."""
-    return math.isclose(a, b, rel_tol=3e-6)
-
-
-def _becomes(item: Item, op: Op, source: int) -> Item:
-    return replace(item, op=op, inputs=(source,), weights={})
-
-
 def _clip(sweep: Sweep, item: Item) -> Item | None:
     """Bounds that an activation has; two clips behind each other are one."""
     assert isinstance(item.op, Clip)
@@ -119,22 +42,22 @@ def _clip(sweep: Sweep, item: Item) -> Item | None:
     inner = sweep.of(item.inputs[0])
     match inner.op:
         case Clip(below, above) if below <= high and low <= above:
-            return _becomes(item, Clip(max(low, below), min(high, above)), inner.inputs[0])
+            return becomes(item, Clip(max(low, below), min(high, above)), inner.inputs[0])
         case acts.Relu() if low <= 0 < high:
-            return _becomes(item, Clip(0.0, high), inner.inputs[0])
+            return becomes(item, Clip(0.0, high), inner.inputs[0])
     if (low, high) == (0.0, 6.0):
-        return _becomes(item, acts.Relu6(), item.inputs[0])
+        return becomes(item, acts.Relu6(), item.inputs[0])
     if (low, high) == (0.0, math.inf):
-        return _becomes(item, acts.Relu(), item.inputs[0])
+        return becomes(item, acts.Relu(), item.inputs[0])
     return None
 
 
 def _hard_sigmoid(sweep: Sweep, item: Item) -> Item | None:
     """relu6(x + 3) / 6."""
     source = _shifted_relu6(sweep, item.inputs[0])
-    found = _scalar(item)
-    if source is not None and found is not None and _near(found[0], 1 / 6) and found[1] == 0:
-        return _becomes(item, acts.HardSigmoid(), source)
+    found = scalar(item)
+    if source is not None and found is not None and near(found[0], 1 / 6) and found[1] == 0:
+        return becomes(item, acts.HardSigmoid(), source)
     return None
 
 
@@ -143,7 +66,7 @@ def _shifted_relu6(sweep: Sweep, number: int) -> int | None:
     outer = sweep.of(number)
     if isinstance(outer.op, acts.Relu6):
         inner = sweep.of(outer.inputs[0])
-        if _scalar(inner) == (1.0, 3.0):
+        if scalar(inner) == (1.0, 3.0):
             return inner.inputs[0]
     return None
 
@@ -155,31 +78,31 @@ def _gate(sweep: Sweep, item: Item) -> Item | None:
     for x, gate in (item.inputs, item.inputs[::-1]):
         op, reads = sweep.of(gate).op, sweep.of(gate).inputs
         if isinstance(op, acts.Sigmoid) and reads == (x,):
-            return _becomes(item, acts.Silu(), x)
+            return becomes(item, acts.Silu(), x)
         if isinstance(op, acts.HardSigmoid) and reads == (x,):
-            return _becomes(item, acts.HardSwish(), x)
+            return becomes(item, acts.HardSwish(), x)
         if _is_gelu(sweep, x, gate, factor=1.0):
-            return _becomes(item, acts.Gelu(), _without_scale(sweep, x)[1])
+            return becomes(item, acts.Gelu(), _without_scale(sweep, x)[1])
     return None
 
 
 def _scaled_gate(sweep: Sweep, item: Item) -> Item | None:
     """x * relu6(x + 3) / 6, and x * (1 + erf(x / sqrt 2)) / 2."""
-    found = _scalar(item)
+    found = scalar(item)
     inner = sweep.of(item.inputs[0])
     if found is None or found[1] != 0 or not isinstance(inner.op, Mul) or len(inner.inputs) != 2:
         return None
     for x, gate in (inner.inputs, inner.inputs[::-1]):
-        if _near(found[0], 1 / 6) and _shifted_relu6(sweep, gate) == x:
-            return _becomes(item, acts.HardSwish(), x)
+        if near(found[0], 1 / 6) and _shifted_relu6(sweep, gate) == x:
+            return becomes(item, acts.HardSwish(), x)
         if _is_gelu(sweep, x, gate, factor=found[0]):
-            return _becomes(item, acts.Gelu(), _without_scale(sweep, x)[1])
+            return becomes(item, acts.Gelu(), _without_scale(sweep, x)[1])
     return None
 
 
 def _without_scale(sweep: Sweep, number: int) -> tuple[float, int]:
     """A value as a number times another value: 0.5 * x."""
-    found = _scalar(sweep.of(number))
+    found = scalar(sweep.of(number))
     if found is not None and found[1] == 0:
         return found[0], sweep.of(number).inputs[0]
     return 1.0, number
@@ -188,44 +111,24 @@ def _without_scale(sweep: Sweep, number: int) -> tuple[float, int]:
 def _is_gelu(sweep: Sweep, x: int, gate: int, *, factor: float) -> bool:
     """Whether factor * x * gate is x * (1 + erf(x / sqrt 2)) / 2; the half may stand at any of the three."""
     outer = sweep.of(gate)
-    own = _scalar(outer)
+    own = scalar(outer)
     if own is not None and own[1] == 0:
         factor, outer = factor * own[0], sweep.of(outer.inputs[0])
-        own = _scalar(outer)
+        own = scalar(outer)
     if own is None:
         return False
     erf = sweep.of(outer.inputs[0])
     if not isinstance(erf.op, Erf):
         return False
     inner = sweep.of(erf.inputs[0])
-    scale = _scalar(inner)
+    scale = scalar(inner)
     for half, base in ((1.0, x), _without_scale(sweep, x)):
         if (
-            scale is not None and scale[1] == 0 and _near(scale[0], math.sqrt(0.5)) and inner.inputs == (base,)
-            and _near(factor * half * own[0], 0.5) and _near(factor * half * own[1], 0.5)
+            scale is not None and scale[1] == 0 and near(scale[0], math.sqrt(0.5)) and inner.inputs == (base,)
+            and near(factor * half * own[0], 0.5) and near(factor * half * own[1], 0.5)
         ):
             return True
     return False
-
-
-def _lrn(sweep: Sweep, item: Item) -> Item | None:
-    """x / (k + alpha * mean of squares) ^ beta: torch's exporter writes it for a layer that ONNX has as well."""
-    x, divisor = item.inputs
-    power = sweep.of(divisor)
-    beta, number = (power.op.exponent, power.inputs[0]) if isinstance(power.op, Power) else (1.0, divisor)
-    alpha, k = 1.0, 0.0
-    while (found := _scalar(sweep.of(number))) is not None:
-        alpha, k, number = alpha * found[0], k + alpha * found[1], sweep.of(number).inputs[0]
-    mean = sweep.of(number)
-    border = sweep.of(mean.inputs[0]) if mean.inputs else mean
-    square = sweep.of(border.inputs[0]) if border.inputs else border
-    match mean.op, border.op, square.op:
-        case ChannelMean(size), ChannelPad(below, above), Mul() if (
-            # An even window has its extra channel below.
-            (below, above) == (size // 2, (size - 1) // 2) and square.inputs == (x, x)
-        ):
-            return _becomes(item, LocalResponseNorm(size, alpha=short(alpha), beta=beta, k=short(k)), x)
-    return None
 
 
 # --- constants and borders --------------------------------------------------------------------------
@@ -349,7 +252,7 @@ _ACTIVATIONS: Mapping[type[Op], tuple[Rule, ...]] = {
     Affine: (_hard_sigmoid, _scaled_gate),
     Clip: (_clip,),
     Mul: (_gate,),
-    Quotient: (_lrn,),
+    Quotient: (lrn,),
 }
 
 _FOLDS: Mapping[type[Op], tuple[Rule, ...]] = {
