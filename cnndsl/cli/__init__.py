@@ -17,9 +17,10 @@ Examples:
   cnndsl inspect net.cnn conv2 --stage sass  one layer's machine code; line numbers do as well
   cnndsl report net.cnn -o net.html          all of it on one page, from the .cnn text to machine code
   cnndsl draw net.cnn -o net.svg             a picture of the network
-  cnndsl diff a.cnn b.cnn                   where two networks would compute different numbers
+  cnndsl diff a.cnn b.cnn                    where two networks would compute different numbers
   cnndsl weights check net.cnn net.pth       what of a file of weights goes where, and what does not fit
   cnndsl import net.onnx -o net.cnn          a network of another format as a .cnn file, and its weights
+  cnndsl export net.cnn -o net.onnx          the reverse: a network and its weights as an ONNX model
   cnndsl build net.cnn -o net --target sm_90 a folder that runs it without cnndsl
   cnndsl eject net.cnn conv2 -o my_conv.py   one kernel, to edit and to put back with run --kernel
   cnndsl explain E0304                       what an error code means

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -44,14 +45,14 @@ It needs PyTorch and Triton, not cnndsl. Without a GPU it runs in Triton's inter
 )
 @dtype_option
 @batch_option
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option("--force", is_flag=True, help="Write over a file that is there already.")
 @set_option
 def command(
     *, file: str, layer: str, output: str, name: str, dtype: DType, batch: int, force: bool, settings: tuple[str, ...]
 ) -> None:
     """Write one layer's kernel as a file to edit and to put back."""
     path = Path(output)
-    if output != "-" and path.exists() and not force:
+    if output != "-" and os.path.exists(path) and not force:
         raise problem("E0421", f"{output} is there already", help=("--force writes over it",))
     graph = load_graph(file, read_settings(settings))
     source = torch_module(

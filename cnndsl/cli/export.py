@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ Examples:
 
 The model takes [n, C, H, W] in fp32, as torch does, of any n; its outputs have the network's names. How pictures are
 prepared is not a part of it. Initialisers have the names of the network's weights, so that `cnndsl import` gives them
-back. Needs the `onnx` package: pip install 'cnndsl[onnx]'.
+back. Needs the `onnx` package: pip install onnx.
 """
 
 
@@ -34,15 +35,17 @@ back. Needs the `onnx` package: pip install 'cnndsl[onnx]'.
 @weights_options
 @click.option("--seed", type=int, default=0, metavar="N", help="Draws weights that are not given. Default: 0.")
 @click.option("--opset", type=int, default=17, metavar="N", help="Version of ONNX's operators, 13 to 22. Default: 17.")
-@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+@click.option("--force", is_flag=True, help="Write over a file that is there already.")
 @set_option
 def command(*, file: str, output: str, opset: int, force: bool, settings: tuple[str, ...], **options: Any) -> None:
     """Write a network and its weights as an ONNX model.
 
     Any runtime of ONNX computes the same numbers from it.
     """
-    if Path(output).exists() and not force:
-        raise problem("E0421", f"cannot write {output}: it is there already", help=("--force overwrites it",))
+    if Path(output).suffix.lower() != ".onnx":
+        raise problem("E0421", f"cannot write {output}: a model's file ends in .onnx", help=("as in -o net.onnx",))
+    if os.path.exists(output) and not force:
+        raise problem("E0421", f"cannot write {output}: it is there already", help=("--force writes over it",))
     graph = load_graph(file, read_settings(settings))
     with Progress() as progress:
         progress.phase("loading torch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -89,7 +90,7 @@ READERS: Mapping[str, Callable[[Path, Options], Model]] = {".onnx": _onnx, ".cfg
     "--input-shape", "shapes", multiple=True, metavar="[INPUT=]HxWxC",
     help="The shape of an input where MODEL leaves it open. May be repeated.",
 )
-@click.option("--force", is_flag=True, help="Write over files that are there.")
+@click.option("--force", is_flag=True, help="Write over files that are there already.")
 @json_option
 def command(
     *, file: str, output: str, weights: str | None, name: str, shapes: tuple[str, ...], force: bool, as_json: bool
@@ -100,7 +101,7 @@ def command(
     reader = READERS.get(Path(file).suffix.lower())
     if reader is None:
         raise click.UsageError(f"{file} is none of the files that are imported: {listed(sorted(READERS))}")
-    written = _files(output, force=force)
+    written = _files(output, file, force=force)
     with Progress() as progress:
         progress.phase("loading torch")
         door = torch_module("cnndsl.exchange.imported", "importing a network")
@@ -109,7 +110,7 @@ def command(
         progress.phase("writing the network")
         done: Imported = door.imported(model)
         if written:
-            done.save(output, force=True)
+            written = done.save(output, force=True)  # without weights it is one file
     if as_json:
         terminal.out_json({"ok": True, "network": done.name, "files": [str(p) for p in written], "text": done.text,
                            "weights": len(done.weights), "notes": list(done.notes)})  # fmt: skip
@@ -121,16 +122,19 @@ def command(
         say(line)
     for note in done.notes:
         terminal.say(f"note: {note}")
-    for line in _left(model.graph):
+    for line in _left(model.graph, done.text):
         terminal.say(line)
 
 
-def _files(output: str, *, force: bool) -> tuple[Path, ...]:
+def _files(output: str, file: str, *, force: bool) -> tuple[Path, ...]:
     """The network's file and that of its weights; none for standard output. Raises CnnError (E0421)."""
     if output == "-":
         return ()
+    if Path(output).suffix.lower() != ".cnn":
+        way = f"-o {Path(file).stem}.cnn, or -o - for standard output"
+        raise problem("E0421", f"cannot write {output}: a network's file ends in .cnn", help=(way,))
     paths = (Path(output), Path(output).with_suffix(".safetensors"))
-    there = [str(path) for path in paths if path.exists()]
+    there = [str(path) for path in paths if os.path.exists(path)]
     if there and not force:
         verb = "is" if len(there) == 1 else "are"
         raise problem("E0421", f"{listed(there)} {verb} there already", help=("--force writes over what is there",))
@@ -166,14 +170,16 @@ def _told(done: Imported, graph: Graph, written: tuple[Path, ...]) -> list[str]:
     return lines
 
 
-def _left(graph: Graph) -> list[str]:
-    """What the files did not say: how pictures become the inputs."""
-    pictures = [n for n in graph.inputs if n.type.is_map and n.type.channels in {1, 3} and n.spec is None]
+def _left(graph: Graph, text: str) -> list[str]:
+    """What the files did not say: how pictures become the inputs, which `text` may give other names."""
+    names = re.findall(r"^ *input (\w+)", text, re.MULTILINE)
+    inputs = zip(names, graph.inputs, strict=False)
+    pictures = [(name, n) for name, n in inputs if n.type.is_map and n.type.channels in {1, 3} and n.spec is None]
     if not pictures:
         return []
-    node = pictures[0]
+    name, node = pictures[0]
     each = "0.5, 0.5, 0.5" if node.type.channels == 3 else "0.5"
     return [
         "to fill in: how a picture becomes the input, which the model does not say, for example",
-        f"  input {node.name} {node.type} (resize=256, mean=({each}), std=({each}))",
+        f"  input {name} {node.type} (resize=256, mean=({each}), std=({each}))",
     ]

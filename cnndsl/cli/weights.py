@@ -21,4 +21,4 @@ Darknet's .weights. `run`, `build` and cnndsl.compile take all of them too.
 
 @click.group(cls=Group, modules=("show", "check", "convert"), within="weights", epilog=_EXAMPLES)
 def command() -> None:
-    """Look at files of weights, hold them against a network, convert them."""
+    """Show files of weights, hold them against a network, convert them."""

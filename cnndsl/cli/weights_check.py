@@ -38,7 +38,10 @@ compiled and nothing is run.
 @json_option
 @click.pass_context
 def command(context: click.Context, /, network: str, file: str, *, as_json: bool, **options: Any) -> None:
-    """Print which tensor of FILE each parameter of the network NET takes, and why those that do not fit do not."""
+    """Say which tensor of FILE each parameter of NET takes.
+
+    Every tensor that does not fit is explained.
+    """
     graph = load_graph(network, read_settings(options["settings"]))
     with Progress() as progress:
         progress.phase("loading torch")

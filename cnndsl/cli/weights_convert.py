@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from cnndsl.cli.options import json_option, read_settings, set_option, weights_a
 from cnndsl.cli.progress import Progress
 from cnndsl.cli.sources import load_graph
 from cnndsl.cli.torch_modules import torch_module
+from cnndsl.errors import problem
 from cnndsl.figures import binary, compact, counted
 
 _EXAMPLES = """\b
@@ -28,10 +30,14 @@ and takes it as float32. The file is written as a whole or not at all.
 @click.command(cls=Command, epilog=_EXAMPLES)
 @weights_arguments
 @click.option("-o", "--output", required=True, metavar="OUT", help="The file to write.")
+@click.option("--force", is_flag=True, help="Write over a file that is there already.")
 @set_option
 @json_option
-def command(*, network: str, file: str, output: str, as_json: bool, **options: Any) -> None:
-    """Write the tensors of FILE that the network NET needs, under its names."""
+def command(*, network: str, file: str, output: str, force: bool, as_json: bool, **options: Any) -> None:
+    """Write the tensors of FILE that NET needs, under its names."""
+    # FILE itself may be named, and what is left out of it would be lost.
+    if os.path.isfile(output) and not force:
+        raise problem("E0421", f"cannot write {output}: it is there already", help=("--force writes over it",))
     graph = load_graph(network, read_settings(options["settings"]))
     with Progress() as progress:
         progress.phase("loading torch")

@@ -39,7 +39,9 @@ class Options:
         words += ["--allow-extra"] if self.allow_extra else []
         words += ["--bgr"] if self.bgr else []
         words += [word for setting in self.settings for word in ("--set", setting)]
-        return shlex.join([*words, "-o", f"{Path(self.file).stem}.safetensors"])
+        file = Path(self.file)
+        output = file.with_suffix(".safetensors").name
+        return shlex.join([*words, "-o", f"{file.stem}_new.safetensors" if output == file.name else output])
 
 
 @contextmanager

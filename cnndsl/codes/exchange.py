@@ -60,8 +60,8 @@ EXCHANGE = (
     Code(
         code="E0816",
         title="the onnx package is not installed",
-        explanation="""ONNX files are read and written with the `onnx` package, which comes with the extra of that name:
-            `pip install 'cnndsl[onnx]'`.""",
+        explanation="""ONNX files are read and written with the `onnx` package, which cnndsl does without for all
+            else: `pip install onnx`.""",
         message="error[E0816]: importing an ONNX file needs the `onnx` package, which is not installed",
     ),
     Code(

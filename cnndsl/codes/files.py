@@ -62,7 +62,7 @@ FILES = (
         explanation="""The values of a tensor cannot be a parameter: integers, booleans or complex numbers, NaN, a
             negative variance. Training diverged, or the file is damaged. fp16, bf16, fp32 and fp64 are taken.""",
         message="error[E0406]: w.pt has 1 tensor whose values cannot be used\n"
-        " = note: `fc8.bias` has 12 NaN among its 1000 values",
+        " = note: `fc8.bias` has 12 NaN among its 1,000 values",
     ),
     Code(
         code="E0407",

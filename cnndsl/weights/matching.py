@@ -204,7 +204,7 @@ def value_problem(spec: TensorSpec, tensor: torch.Tensor) -> str | None:
         return None
     low, high = torch.aminmax(tensor.detach())  # carries a NaN, and needs no memory of the tensor's size
     if math.isnan(low.item()) or math.isnan(high.item()):
-        return f"has {int(tensor.isnan().sum())} NaN among its {tensor.numel()} values"
+        return f"has {int(tensor.isnan().sum())} NaN among its {tensor.numel():,} values"
     if spec.role == "variance" and low.item() < 0:
         return f"is a variance and has negative values, the least {low.item():.6g}"
     return None

@@ -227,16 +227,26 @@ def test_convert_keeps_values_and_types(run, tmp_path: Path, net: Path, suffix: 
     for name, tensor in read.items():
         kept = torch.float32 if suffix == ".npz" and made[name].dtype == torch.bfloat16 else made[name].dtype
         assert (tensor.dtype, tensor.tolist()) == (kept, made[name].tolist()), name
-    assert answer(run, "convert", net, path, "-o", out)["tensors"] == 7
+    again = run("weights", "convert", net, path, "-o", out)
+    assert (again.exit_code, again.stderr) == (
+        1, f"error[E0421]: cannot write {out}: it is there already\n  = help: --force writes over it\n"
+    )  # fmt: skip
+    assert answer(run, "convert", net, path, "-o", out, "--force")["tensors"] == 7
 
 
 def test_convert_onto_itself_and_into_nothing(run, tmp_path: Path, net: Path) -> None:
     path = tmp_path / "w.safetensors"
-    safetensors.torch.save_file(weights(), path)
-    assert run("weights", "convert", net, path, "-o", path).exit_code == 0
+    safetensors.torch.save_file(weights(more__weight=torch.ones(1)), path)
+    before = path.read_bytes()
+    # What is left out would be lost.
+    assert run("weights", "convert", net, path, "--allow-extra", "-o", path).exit_code == 1
+    assert path.read_bytes() == before
+    assert f"--allow-extra -o {path.stem}_new.safetensors" in run("weights", "check", net, path).stderr
+    assert run("weights", "convert", net, path, "--allow-extra", "-o", path, "--force").exit_code == 0
     read = safetensors.torch.load_file(path)
     assert all(torch.equal(read[name], weights()[name]) for name in NEEDED)
-    for output, words in (("w.txt", "unknown format `.txt`"), ("no/w.pt", "No such file or directory")):
+    for output, words in (("w.txt", "unknown format `.txt`"), ("no/w.pt", "No such file or directory"),
+                          (f"{'n' * 300}.pt", "File name too long")):  # fmt: skip
         result = run("weights", "convert", net, path, "-o", tmp_path / output)
         assert (result.exit_code, result.stderr[:12]) == (1, "error[E0421]")
         assert words in result.stderr
@@ -252,7 +262,7 @@ def test_convert_writes_nothing_that_does_not_fit(run, tmp_path: Path, net: Path
         (weights(fc__bias=torch.full((4,), float("nan"))), "E0406"),
     ):  # fmt: skip
         path = saved(tmp_path / "w.pt", made)
-        (only,) = answer(run, "convert", net, path, "-o", out, code=1)["diagnostics"]
+        (only,) = answer(run, "convert", net, path, "-o", out, "--force", code=1)["diagnostics"]
         assert only["code"] == code
     assert out.read_bytes() == b"before"
 

@@ -88,6 +88,35 @@ def test_nothing_is_written_over() -> None:
     assert "network Small" in Path("net.cnn").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("output", [".", "..", "net.png", "net", "small.onnx", "net.safetensors"])
+def test_a_network_goes_to_a_file_of_networks(output: str) -> None:
+    before = Path("small.onnx").read_bytes()
+    result = run("small.onnx", "-o", output, "--force")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"error[E0421]: cannot write {output}: a network's file ends in .cnn\n"
+        "  = help: -o small.cnn, or -o - for standard output\n"
+    )
+    assert (os.listdir(), Path("small.onnx").read_bytes()) == (["small.onnx"], before)
+
+
+def test_what_is_to_fill_in_has_the_name_of_the_text(tmp_path: Path) -> None:
+    saved(model([node("Relu", "input.1")], {"input.1": (3, 4, 4)}), tmp_path)
+    result = run("small.onnx", "-o", "net.cnn")
+    assert "input.1" not in result.stderr
+    text = Path("net.cnn").read_text(encoding="utf-8")
+    (old,) = [line for line in text.splitlines() if line.startswith("    input ")]
+    new = result.stderr.splitlines()[1]
+    Path("net.cnn").write_text(text.replace(old, new), encoding="utf-8")
+    assert cnndsl.compile("net.cnn", device="cpu").graph.inputs[0].spec is not None
+
+
+def test_without_weights_there_is_one_file() -> None:
+    Path("net.cfg").write_text("[net]\nwidth=4\nheight=4\nchannels=3\n[maxpool]\nsize=2\nstride=2\n", encoding="utf-8")
+    assert json.loads(run("net.cfg", "-o", "net.cnn", "--json").stdout)["files"] == ["net.cnn"]
+    assert not Path("net.safetensors").exists()
+
+
 def test_for_tools() -> None:
     result = run("small.onnx", "-o", "net.cnn", "--json")
     told = json.loads(result.stdout)

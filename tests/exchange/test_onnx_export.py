@@ -234,6 +234,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert (again_.exit_code, "is there already" in again_.stderr) == (1, True)
     assert invoke("--force").exit_code == 0
     assert "E0817" in invoke("--force", "--opset", "9").stderr
+    for name in ("-", str(tmp_path), str(tmp_path / "net.pb")):
+        assert f"cannot write {name}: a model's file ends in .onnx" in invoke("-o", name).stderr
+    assert "net.onnx: File name too long" in invoke("-o", str(tmp_path / f"{'n' * 300}net.onnx")).stderr
     missing = invoke("--force", "--weights", str(tmp_path / "none.pt"))
     assert (missing.exit_code, "E0401" in missing.stderr) == (1, True)
     assert list(itertools.chain(tmp_path.glob(".*"))) == []

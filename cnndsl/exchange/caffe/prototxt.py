@@ -83,7 +83,7 @@ def _parsed(path: Path) -> Any:
         text_format.Parse(text, message, allow_unknown_field=True, allow_unknown_extension=True)
     except ModuleNotFoundError:
         reason = f"reading {path} needs the `protobuf` package, which is not installed"
-        raise problem("E0821", reason, help=("pip install 'cnndsl[caffe]'",)) from None
+        raise problem("E0821", reason, help=("pip install protobuf",)) from None
     except (text_format.ParseError, ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else reason_of(error)
         raise problem("E0821", f"{path} is not a network of Caffe: {reason}") from error

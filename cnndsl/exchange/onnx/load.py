@@ -54,7 +54,7 @@ def need_onnx(doing: str) -> None:
     """Raise CnnError (E0816) where the `onnx` package is not installed; `doing` says what for."""
     if find_spec("onnx") is None:
         raise problem(
-            "E0816", f"{doing} needs the `onnx` package, which is not installed", help=("pip install 'cnndsl[onnx]'",)
+            "E0816", f"{doing} needs the `onnx` package, which is not installed", help=("pip install onnx",)
         )
 
 
