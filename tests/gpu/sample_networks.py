@@ -71,6 +71,24 @@ TEXTS = {
             add(@features) -> elu
         }
     """,
+    # Batch norms into what follows, across averages and into arms; concats that list the arms of earlier ones.
+    "folds": """
+        network Folds {
+            input image [20x20x8]
+            batchnorm -> conv(24, 3x3, stride=2, groups=2) -> relu
+            concat {
+                { conv(12, 1x1) -> avgpool(3x3, stride=1, pad=1, count_pad=false) }
+                { conv(24, 1x1, bias=false) -> channel_shuffle(3) }
+            }
+            a: batchnorm -> relu
+            b: conv(16, 3x3, pad=1) -> batchnorm -> relu
+            @a concat(@b)
+            c: conv(16, 3x3, pad=1)
+            @a concat(@b, @c)
+            batchnorm -> relu
+            globalavgpool -> flatten -> batchnorm -> dense(10)
+        }
+    """,
     # A map that lies in a slice of a wider one, and one that a caller passes, both read by a dense layer.
     "slices": """
         network Slices {
