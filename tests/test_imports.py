@@ -44,9 +44,9 @@ ROOMS: dict[str, str] = {
     "weights": "errors figures ir ops writing",
     "runtime": "codegen eject errors figures frontend ir linemap ops passes portable targets text tiles weights",
     "standalone": "__init__ codegen compiler errors ir ops passes portable runtime targets tiles",
-    "exchange": "errors figures frontend ir ops passes runtime text weights writing",
-    "cli": "codegen codes compare compiler draw eject errors exchange figures frontend ir linemap passes report runtime "
-    "standalone summary targets text tiles tree weights writing",
+    "exchange": "__init__ errors ir ops passes runtime text weights writing",
+    "cli": "codegen codes compare compiler draw eject errors exchange figures frontend ir linemap passes report "
+    "runtime standalone summary targets text tiles tree weights writing",
     "__init__": "errors exchange runtime",
     "__main__": "cli",
 }
@@ -59,8 +59,8 @@ OUTSIDE: dict[str, str] = {
     "eject/source.py eject/trace.py eject/harness.py": "torch",
     "exchange/onnx/arrays.py exchange/onnx/emit.py": "numpy torch",
     "exchange/onnx/constants.py exchange/onnx/nodes_arithmetic.py exchange/onnx/nodes_dense.py "
-    "exchange/onnx/nodes_shapes.py exchange/onnx/nodes_windows.py exchange/onnx/patterns.py "
-    "exchange/onnx/patterns_lrn.py": "numpy",
+    "exchange/onnx/nodes_shapes.py exchange/onnx/nodes_windows.py exchange/onnx/operators.py "
+    "exchange/onnx/patterns.py exchange/onnx/patterns_lrn.py": "numpy",
     "portable": "torch PIL",
     "standalone/build.py": "torch",
     "runtime": "torch numpy",
