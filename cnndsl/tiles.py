@@ -15,6 +15,15 @@ DType = Literal["fp32", "tf32", "fp16", "bf16"]
 
 DTYPES: tuple[DType, ...] = get_args(DType)
 
+
+@dataclass(frozen=True)
+class Aim:
+    """What is worth fusing is decided for: a number of pictures, and a type. Every batch runs with every answer."""
+
+    batch: int = 1
+    dtype: DType = "fp32"
+
+
 ITEM_BYTES: Mapping[DType, int] = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
 """Bytes of one value."""
 
@@ -33,6 +42,10 @@ class Tiling:
     num_warps: int
     num_stages: int
     grid: tuple[str, ...]
+
+
+MOST_POOLED = 64
+"""Pixels of the largest picture that a tile of `conv2d_kernel` holds as a whole, to average it; on GPUs its rows."""
 
 
 def cdiv(a: int, b: int) -> int:
@@ -55,36 +68,49 @@ def conv2d(
     output: tuple[int, int],
     groups: int = 1,
     batch: int = 1,
+    residual: bool = False,
+    scaled: bool = False,
+    pooled: bool = False,
 ) -> Tiling:
     """Tile `conv2d_kernel`.
 
     channels  input channels per group (C).
     filters   all groups together (K).
     kernel    (R, S); output: (P, Q).
+    residual, scaled, pooled  whether it has a residual, has scales, averages its result: then P * Q is at most
+                              MOST_POOLED.
     """
     pixels = output[0] * output[1]
     reduction = channels * kernel[0] * kernel[1]
     per_group = filters // groups
     if target.kind == "interpreter":
         block_npq, block_k, block_crs = _interpreter_tile(
-            channels, reduction, rows=batch * pixels, columns=per_group, groups=groups
+            channels, reduction, rows=pixels if pooled else batch * pixels, columns=per_group, groups=groups
         )
+        if pooled:
+            block_npq = power_of_two_from(pixels)
         warps, stages = 1, 1
     else:
         block_npq, block_k, warps = _gpu_tile(
-            target, dtype, rows=batch * pixels, columns=per_group, groups=groups
+            target, dtype, rows=batch * (MOST_POOLED if pooled else pixels), columns=per_group, groups=groups,
+            # With a residual, tiles of 128x256 spill.
+            most_columns=128 if residual else 256, only_rows=MOST_POOLED if pooled else None,
         )
+        if scaled and dtype == "fp32" and block_npq * block_k >= 64 * 64:
+            warps = 8  # with 4, a tile of 64x64 spills on sm_90
         if channels % 8 != 0 and (block_npq >= 128 or (dtype == "fp32" and block_npq * block_k >= 64 * 64)):
             # Values gathered one by one take registers: with 4 warps the 7x7 of ResNet spills, and in fp32 the 11x11 of
             # AlexNet does in tiles of 64x64.
             warps = 8
         block_crs = _gpu_conv2d_step(dtype, channels, reduction)
-        stages = _gpu_stages(target, dtype, (block_npq + block_k) * block_crs)
+        # A tile of scales passes through shared memory beside that of the input.
+        stages = _gpu_stages(target, dtype, (block_npq * (2 if scaled else 1) + block_k) * block_crs)
+    blocks = "n" if pooled else f"cdiv(n * {pixels}, {block_npq})"
     return Tiling(
         constants=(("BLOCK_NPQ", block_npq), ("BLOCK_K", block_k), ("BLOCK_CRS", block_crs)),
         num_warps=warps,
         num_stages=stages,
-        grid=(f"cdiv(n * {pixels}, {block_npq}) * {cdiv(per_group, block_k)}", str(groups)),
+        grid=(f"{blocks} * {cdiv(per_group, block_k)}", str(groups)),
     )
 
 
@@ -185,7 +211,16 @@ _VECTOR_TILES: tuple[_GpuTile, ...] = (
 )
 
 
-def _gpu_tile(target: Target, dtype: DType, *, rows: int, columns: int, groups: int) -> tuple[int, int, int]:
+def _gpu_tile(
+    target: Target,
+    dtype: DType,
+    *,
+    rows: int,
+    columns: int,
+    groups: int,
+    most_columns: int = 256,
+    only_rows: int | None = None,
+) -> tuple[int, int, int]:
     """Choose (rows, columns, warps) of the output tile by the least expected time.
 
     The programs run in waves of one per multiprocessor; a wave takes as long as its tile has products, but
@@ -196,7 +231,8 @@ def _gpu_tile(target: Target, dtype: DType, *, rows: int, columns: int, groups: 
         # Three stages of the largest tile do not fit; in tf32 it spills at 5x5 filters.
         tiles = tuple(tile for tile in tiles if tile[1] <= 128)
     # A tile much wider than the layer computes columns that nobody wants, and with tanh in fp32 it spills.
-    tiles = tuple(tile for tile in tiles if tile[1] <= max(16, power_of_two_from(columns)))
+    tiles = tuple(tile for tile in tiles if tile[1] <= min(most_columns, max(16, power_of_two_from(columns))))
+    tiles = tuple(tile for tile in tiles if only_rows in {None, tile[0]})
 
     def cost(tile: _GpuTile) -> tuple[float, int]:
         block_rows, block_columns, _, share = tile

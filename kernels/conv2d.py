@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from .activations import activate
-from .convert import accumulate, narrow, widen
+from .convert import accumulate, multiply, narrow, widen
 
 
 @triton.jit(do_not_specialize=["n"])
@@ -13,7 +13,8 @@ def conv2d_kernel(
     w_ptr,  # [K, R, S, C] contiguous, in the type the products are computed in
     b_ptr,  # [K] fp32
     r_ptr,  # [n, P, Q, K], channel stride 1
-    y_ptr,  # [n, P, Q, K], channel stride 1
+    s_ptr,  # [n, GROUPS * C], rows contiguous
+    y_ptr,  # [n, P, Q, K], channel stride 1; [n, 1, 1, K] with POOL
     n,
     x_sn,
     x_sh,
@@ -25,6 +26,7 @@ def conv2d_kernel(
     r_sn,
     r_sh,
     r_sw,
+    s_sn,
     C: tl.constexpr,  # input channels per group
     H: tl.constexpr,
     W: tl.constexpr,
@@ -42,6 +44,8 @@ def conv2d_kernel(
     GROUPS: tl.constexpr,
     HAS_BIAS: tl.constexpr,  # without it, b_ptr is None
     HAS_RESIDUAL: tl.constexpr,  # without it, r_ptr is None
+    HAS_SCALE: tl.constexpr,  # whether x is multiplied by s first; without it, s_ptr is None
+    POOL: tl.constexpr,  # whether y is the mean over all pixels; BLOCK_NPQ >= P * Q then
     ACT: tl.constexpr,
     ACT_ARG: tl.constexpr,
     ACT_K: tl.constexpr,  # filters that are activated, the first ones: of several layers, some may end in nothing
@@ -52,13 +56,14 @@ def conv2d_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_CRS: tl.constexpr,
 ):
-    """y = act(conv(x, w) + b + r), accumulated in fp32 and rounded once.
+    """y = act(conv(x * s, w) + b + r), accumulated in fp32 and rounded once; or the mean of that over each picture.
 
-    Grid: (cdiv(n * P * Q, BLOCK_NPQ) * cdiv(K // GROUPS, BLOCK_K), GROUPS). Filters vary fastest: the
-    programs that share an input tile run side by side, and the whole filter bank (at most 5 MB in fp16 in the
-    usual networks) stays in L2.
+    Grid: (cdiv(n * P * Q, BLOCK_NPQ) * cdiv(K // GROUPS, BLOCK_K), GROUPS); with POOL, every picture is one block of
+    rows: (n * cdiv(K // GROUPS, BLOCK_K), GROUPS). Filters vary fastest: the programs that share an input tile run side
+    by side, and the whole filter bank (at most 5 MB in fp16 in the usual networks) stays in L2.
 
-    Padding is a zero that is multiplied, as in torch: times an infinite filter value it gives NaN.
+    Padding is a zero that is multiplied, as in torch: times an infinite filter value it gives NaN. Scales are for
+    windows of one pixel without padding. Products with them, and what is averaged, are rounded as if they were stored.
     """
     K_GROUP: tl.constexpr = K // GROUPS
     CRS: tl.constexpr = C * R * S
@@ -78,7 +83,11 @@ def conv2d_kernel(
         x_sh = tl.cast(x_sh, tl.int64)
         x_sw = tl.cast(x_sw, tl.int64)
         x_sc = tl.cast(x_sc, tl.int64)
-    npq = pid // BLOCKS_K * BLOCK_NPQ + tl.arange(0, BLOCK_NPQ)
+    rows = tl.arange(0, BLOCK_NPQ)
+    if POOL:
+        npq = pid // BLOCKS_K * (P * Q) + rows
+    else:
+        npq = pid // BLOCKS_K * BLOCK_NPQ + rows
     k = pid % BLOCKS_K * BLOCK_K + tl.arange(0, BLOCK_K)
     crs = tl.arange(0, BLOCK_CRS)
 
@@ -86,7 +95,10 @@ def conv2d_kernel(
     n_index = npq // (P * Q)
     p = npq // Q % P
     q = npq % Q
-    row_in = n_index < n
+    if POOL:
+        row_in = rows < P * Q
+    else:
+        row_in = n_index < n
     n_valid = tl.where(row_in, n_index, 0)
     k_in = k < K_GROUP
     k_valid = tl.where(k_in, k, 0)
@@ -95,12 +107,16 @@ def conv2d_kernel(
         if INDEX64:
             group = group.to(tl.int64)
         x_ptr += group * C * x_sc
+        if HAS_SCALE:
+            s_ptr += group * C
         k += group * K_GROUP
         k_valid += group * K_GROUP
 
     h = p * STRIDE_H - PAD_TOP
     w = q * STRIDE_W - PAD_LEFT
     x_rows = x_ptr + (n_valid * x_sn + h * x_sh + w * x_sw)
+    if HAS_SCALE:
+        s_tile = s_ptr + (n_valid * s_sn)[:, None] + crs[None, :]
     w_tile = w_ptr + k_valid[:, None] * CRS + crs[None, :]
     acc = tl.zeros((BLOCK_NPQ, BLOCK_K), dtype=tl.float32)
 
@@ -111,6 +127,8 @@ def conv2d_kernel(
         for step in range(R * S * CHUNKS):
             if R * S == 1 and not PADDED:
                 x = tl.load(x_tile + step * BLOCK_CRS * x_sc)
+                if HAS_SCALE:
+                    x = multiply(x, tl.load(s_tile + step * BLOCK_CRS), EMULATE_BF16)
             else:
                 tap = step // CHUNKS
                 dh = tap // S * DILATION_H
@@ -132,6 +150,8 @@ def conv2d_kernel(
             crs_in = (start + crs < CRS)[None, :]
             if R * S == 1 and not PADDED:
                 x = tl.load(x_rows[:, None] + ((start + crs) * x_sc)[None, :], mask=crs_in, other=0.0)
+                if HAS_SCALE:
+                    x = multiply(x, tl.load(s_tile + start, mask=crs_in, other=0.0), EMULATE_BF16)
             else:
                 c = (start + crs) % C
                 dh = (start + crs) // C // S * DILATION_H
@@ -158,5 +178,11 @@ def conv2d_kernel(
         acc = activate(acc, ACT, ACT_ARG)
     else:
         acc = tl.where((k < ACT_K)[None, :], activate(acc, ACT, ACT_ARG), acc)
-    y_tile = y_ptr + (n_index * y_sn + p * y_sh + q * y_sw)[:, None] + k[None, :]
-    tl.store(y_tile, narrow(acc, y_ptr.dtype.element_ty, EMULATE_BF16), mask=y_in)
+    y = narrow(acc, y_ptr.dtype.element_ty, EMULATE_BF16)
+    if POOL:
+        pixels = tl.where(row_in[:, None], widen(y, EMULATE_BF16), 0.0)
+        means = narrow(tl.sum(pixels, axis=0) * (1.0 / (P * Q)), y_ptr.dtype.element_ty, EMULATE_BF16)
+        tl.store(y_ptr + pid // BLOCKS_K * y_sn + k, means, mask=k_in)
+    else:
+        y_tile = y_ptr + (n_index * y_sn + p * y_sh + q * y_sw)[:, None] + k[None, :]
+        tl.store(y_tile, y, mask=y_in)

@@ -29,6 +29,16 @@ def narrow(y, dtype: tl.constexpr, EMULATE_BF16: tl.constexpr):
 
 
 @triton.jit
+def multiply(a, b, EMULATE_BF16: tl.constexpr):
+    """Return a * b for tiles of one type, rounded to it."""
+    # In a 16-bit type too that is one rounding: its products are exact in fp32.
+    if EMULATE_BF16:
+        return narrow(widen(a, True) * widen(b, True), a.dtype, True)
+    else:
+        return a * b
+
+
+@triton.jit
 def accumulate(
     acc,
     a,

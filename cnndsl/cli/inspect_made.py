@@ -10,7 +10,7 @@ from cnndsl.ir import Graph
 from cnndsl.linemap import LineMap, line_map
 from cnndsl.passes import fuse, plan, simplify
 from cnndsl.targets import Target
-from cnndsl.tiles import DType
+from cnndsl.tiles import Aim, DType
 
 if TYPE_CHECKING:
     from cnndsl.codegen.package import Package
@@ -33,7 +33,7 @@ class Made:
     @cached_property
     def groups(self) -> fuse.Groups:
         """The layers of each kernel."""
-        return fuse.fuse(self.simplified)
+        return fuse.fuse(self.simplified, Aim(self.batch, self.dtype))
 
     @cached_property
     def plan(self) -> plan.Plan:

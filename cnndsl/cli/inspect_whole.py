@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cnndsl import ir
 from cnndsl.cli import terminal
@@ -92,7 +93,7 @@ def _groups(made: Made, names: set[str] | None) -> str:
     groups = made.groups
     if names is not None:
         kept = (g for g in groups.groups if names & {name for node in g.computed for name in node.layers})
-        groups = fuse.Groups(groups.graph, tuple(kept))
+        groups = replace(groups, groups=tuple(kept))
     return fuse.show(groups, graph=made.graph, dtype=made.dtype, batch=made.batch)
 
 

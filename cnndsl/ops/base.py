@@ -93,6 +93,8 @@ class Op:
     """Whether its kernel has an activation epilogue."""
     takes_residual: ClassVar[bool] = False
     """Whether its kernel can add a tensor of the output's shape before the activation."""
+    leads: ClassVar[bool] = False
+    """Whether kernels of layers behind it may compute it on what they load."""
     transparent: ClassVar[bool] = False
     """Whether inference leaves it out."""
 
@@ -123,6 +125,10 @@ class Op:
         Activations and residual additions, which end other kernels, are not asked.
         """
         return self.apart(edge)
+
+    def ends_in_means(self, x: TensorType) -> bool:
+        """Whether its kernel can store the mean over all pixels of what it computes of `x`, in place of that."""
+        return False
 
     @property
     def alike(self) -> Self | None:

@@ -79,11 +79,17 @@ class Site:
     """An operation that follows `node`'s within its kernel, before the activation."""
     passed: int = 0
     """Channels that the activation passes over, the last ones: of layers that share the launch and have none."""
+    first: Op | None = None
+    """An operation that comes before `node`'s within its kernel: `xs` are its operands then, without the scale."""
+    scale: Operand | None = None
+    """What `first`, a product, multiplies every pixel of the input by."""
+    last: Op | None = None
+    """An operation that ends its kernel, behind the activation: `y` is its result."""
 
     @property
     def activated(self) -> int:
         """Channels that are activated, the first ones."""
-        return self.y.type.channels - self.passed
+        return self.node.type.channels - self.passed
 
     @property
     def precision(self) -> str:
@@ -134,7 +140,7 @@ class Site:
             prefix, _, count = key.partition(":")
             names = ("sn", "sh", "sw", "sc")[: int(count or 4)]
             arguments.extend((f"{prefix}_{s}", operand.strides[i]) for i, s in enumerate(names))
-        used = [*self.xs, self.y, *((self.residual,) if self.residual is not None else ())]
+        used = [*self.xs, self.y, *(each for each in (self.residual, self.scale) if each is not None)]
         # Offsets are in 32 bits where those of one picture fit: larger batches run in parts, see `Plan.max_batch`.
         # The interpreter checks every sum of 32-bit integers for overflow; in 64 bits it does not, and is up to twice
         # as fast.

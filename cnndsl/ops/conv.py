@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Self
 
 from cnndsl import tiles
 from cnndsl.ir import TensorType
+from cnndsl.ops import linear, pool_linear
 from cnndsl.ops.base import Op, ShapeError, Weight, need_map
-from cnndsl.ops.fields import Pads, arg, count, flag, pads, pair, short_pair
+from cnndsl.ops.fields import Pads, arg, count, flag, pads, pair, short_pair, show_pair
 from cnndsl.ops.fusion import Edge, Obstacle
+from cnndsl.ops.global_pool import GlobalAvgPool
+from cnndsl.ops.joins import Mul
 from cnndsl.ops.packing import fold
 from cnndsl.ops.window import explain_pixels, output_pixels, same_pads
 
@@ -64,6 +67,40 @@ class Conv(Op):
                 f"{edge.reader} needs all {channels} channels of a pixel, which a tile of {edge.source} need not hold",
             )
         return Obstacle("own loop", f"{edge.reader} multiplies in a loop of its own, not in an epilogue")
+
+    def obstacle(self, source: Op, edge: Edge) -> Obstacle | None:
+        match source:
+            case Mul():
+                return self._scaling(edge)
+            case GlobalAvgPool() if self._is_dense(edge.x):
+                return pool_linear.obstacle(self.filters, edge)
+        return self.apart(edge)
+
+    def _scaling(self, edge: Edge) -> Obstacle | None:
+        """Why its kernel does not multiply what it loads by one value for each channel."""
+        if self.kernel != (1, 1):
+            window = show_pair(self.kernel)
+            return Obstacle("window", f"{edge.reader} would scale each value of {edge.source} for all taps of {window}")
+        if self.pad != (0, 0, 0, 0):
+            return Obstacle("border", f"{edge.reader} pads {edge.source}, and its kernel scales only what is there")
+        if self._is_depthwise(edge.x):
+            return Obstacle("own loop", f"{edge.reader} is depthwise, and its kernel does not scale what it loads")
+        if len(edge.before) != 2:
+            return Obstacle("arms", f"{edge.source} has {len(edge.before)} arms, and a convolution takes two of them")
+        if edge.x.height * edge.x.width == 1 or edge.before[0] == edge.before[1]:
+            return Obstacle("values", f"{edge.source} multiplies value by value, and convolutions scale whole channels")
+        return None
+
+    def ends_in_means(self, x: TensorType) -> bool:
+        return not self._is_depthwise(x)
+
+    def _is_depthwise(self, x: TensorType) -> bool:
+        return x.channels == self.groups > 1
+
+    def _is_dense(self, x: TensorType) -> bool:
+        """Whether it is a dense layer: on one pixel, which it sees as a whole."""
+        one = x.height * x.width == 1
+        return one and self.kernel == (1, 1) and self.pad == (0, 0, 0, 0) and self.groups == 1
 
     @property
     def alike(self) -> Self | None:
@@ -154,10 +191,14 @@ class Conv(Op):
 
     def lower(self, site: Site) -> tuple[Launch, ...]:
         assert not isinstance(self.pad, str)
-        x, y = site.xs[0].type, site.y.type
+        x, y = site.xs[0].type, site.node.type
         per_group = x.channels // self.groups
         depthwise = self._is_depthwise(x)
         has_bias = self.bias or bool(site.node.folded)
+        if isinstance(site.first, GlobalAvgPool):
+            return (pool_linear.lower(site, units=self.filters, has_bias=has_bias),)
+        if self._is_dense(x) and site.xs[0].dense and not site.passed:
+            return (linear.lower(site, units=self.filters, has_bias=has_bias),)
         output = (y.height, y.width)
         constants: dict[str, Constant] = {
             "C": x.channels if depthwise else per_group,
@@ -175,27 +216,31 @@ class Conv(Op):
             "DILATION_H": self.dilation[0],
             "DILATION_W": self.dilation[1],
         }
+        constants |= {"HAS_BIAS": has_bias, "HAS_RESIDUAL": site.residual is not None, **site.epilogue()}
+        pointers = site.weighted_pointers(has_bias=has_bias)
+        strided = {"x": site.xs[0], "y:3": site.y, "r:3": site.residual or site.y}
         if depthwise:
+            module, kernel = "depthwise", "depthwise_kernel"
             tiling = tiles.depthwise(site.target, filters=self.filters, output=output, batch=site.batch)
         else:
-            constants["GROUPS"] = self.groups
+            module, kernel = "conv2d", "conv2d_kernel"
             tiling = tiles.conv2d(
                 site.target, site.dtype, channels=per_group, filters=self.filters, kernel=self.kernel,
-                output=output, groups=self.groups, batch=site.batch,
+                output=output, groups=self.groups, batch=site.batch, residual=site.residual is not None,
+                scaled=site.scale is not None, pooled=site.last is not None,
             )
-        constants |= {"HAS_BIAS": has_bias, "HAS_RESIDUAL": site.residual is not None, **site.epilogue()}
-        if not depthwise:
-            constants |= {"ACT_K": site.activated, "PRECISION": site.precision}
-        launch = site.launch(
-            "depthwise" if depthwise else "conv2d",
-            "depthwise_kernel" if depthwise else "conv2d_kernel",
-            pointers=site.weighted_pointers(has_bias=has_bias),
-            tiling=tiling,
-            constants=constants,
-            strided={"x": site.xs[0], "y:3": site.y, "r:3": site.residual or site.y},
-            weight_sizes=(self.weights(x)[0].size,),
+            constants |= {
+                "GROUPS": self.groups, "HAS_SCALE": site.scale is not None, "POOL": site.last is not None,
+                "ACT_K": site.activated, "PRECISION": site.precision,
+            }
+            pointers["s_ptr"] = site.scale.pointer if site.scale is not None else "None"
+            strided["s:1"] = site.scale or site.y
+        return (
+            site.launch(
+                module, kernel, pointers=pointers, tiling=tiling, constants=constants, strided=strided,
+                weight_sizes=(self.weights(x)[0].size,),
+            ),
         )
-        return (launch,)
 
 
 def _divisors(n: int) -> str:

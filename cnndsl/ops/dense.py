@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cnndsl import tiles
 from cnndsl.ir import TensorType
+from cnndsl.ops import linear, pool_linear
 from cnndsl.ops.base import Op, Weight
+from cnndsl.ops.conv import Conv
 from cnndsl.ops.fields import arg, count, flag
 from cnndsl.ops.fusion import Edge, Obstacle
+from cnndsl.ops.global_pool import GlobalAvgPool
 from cnndsl.ops.packing import fold
 
 if TYPE_CHECKING:
     import torch
 
-    from cnndsl.ops.binding import Constant, Launch, Site
+    from cnndsl.ops.binding import Launch, Site
     from cnndsl.ops.packing import Folded
 
 
@@ -78,47 +80,17 @@ class Dense(Op):
         rows = (self.units, xs[0].size)
         return {"weight": rows, "bias": (self.units,)} if self.bias or folded else {"weight": rows}
 
+    def obstacle(self, source: Op, edge: Edge) -> Obstacle | None:
+        if isinstance(source, GlobalAvgPool):
+            return pool_linear.obstacle(self.units, edge)
+        return self.apart(edge)
+
     def lower(self, site: Site) -> tuple[Launch, ...]:
-        x = site.xs[0].type
-        has_bias = self.bias or bool(site.node.folded)
-        flags: dict[str, Constant] = {
-            "HAS_BIAS": has_bias, "HAS_RESIDUAL": site.residual is not None, **site.epilogue(),
-        }
-        pointers = site.weighted_pointers(has_bias=has_bias)
-        strided = {"x": site.xs[0], "y:3": site.y, "r:3": site.residual or site.y}
-        sizes = (self.units * x.size,)
-        if not site.xs[0].dense:
-            # A caller's tensor or a slice of a wider buffer: as the convolution whose window is the whole map,
-            # which reads any strides.
-            kernel = (x.height, x.width)
-            constants: dict[str, Constant] = {
-                "C": x.channels, "H": x.height, "W": x.width, "K": self.units, "P": 1, "Q": 1,
-                "R": x.height, "S": x.width, "STRIDE_H": 1, "STRIDE_W": 1, "PAD_TOP": 0, "PAD_LEFT": 0,
-                "DILATION_H": 1, "DILATION_W": 1, "GROUPS": 1, **flags,
-                "ACT_K": self.units, "PRECISION": site.precision,
-            }
-            tiling = tiles.conv2d(
-                site.target, site.dtype, channels=x.channels, filters=self.units, kernel=kernel, output=(1, 1),
-                batch=site.batch,
-            )
-            return (
-                site.launch(
-                    "conv2d", "conv2d_kernel", pointers=pointers, tiling=tiling, constants=constants,
-                    strided=strided, weight_sizes=sizes,
-                ),
-            )
-        constants = {"F": x.size, "K": self.units, **flags}
-        strided = {"x:1": site.xs[0], "y:1": site.y, "r:1": site.residual or site.y}
-        choose = tiles.linear
-        name = "linear_kernel"
-        if tiles.linear_is_small(site.target, site.batch):
-            choose, name = tiles.linear_small, "linear_small_kernel"
-        else:
-            constants["PRECISION"] = site.precision
-        tiling = choose(site.target, site.dtype, features=x.size, units=self.units, batch=site.batch)
-        return (
-            site.launch(
-                "linear", name, pointers=pointers, tiling=tiling, constants=constants, strided=strided,
-                weight_sizes=sizes,
-            ),
-        )
+        x, has_bias = site.xs[0], self.bias or bool(site.node.folded)
+        if isinstance(site.first, GlobalAvgPool):
+            return (pool_linear.lower(site, units=self.units, has_bias=has_bias),)
+        if x.dense:
+            return (linear.lower(site, units=self.units, has_bias=has_bias),)
+        # A caller's tensor or a slice of a wider buffer: as the convolution whose window is the whole map, which reads
+        # any strides.
+        return Conv(self.units, (x.type.height, x.type.width), bias=self.bias).lower(site)

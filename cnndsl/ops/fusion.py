@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnndsl.ir import TensorType
+from cnndsl.tiles import Aim
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Edge:
 
     source: str
     reader: str
-    before: TensorType
+    before: tuple[TensorType, ...]
     x: TensorType
     y: TensorType
+    aim: Aim

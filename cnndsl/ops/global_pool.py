@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from cnndsl import tiles_pooled
 from cnndsl import tiles_simple as tiles
 from cnndsl.ir import TensorType
 from cnndsl.ops.base import Op, need_map
 from cnndsl.ops.fields import arg, pair
 from cnndsl.ops.fusion import Edge, Obstacle
+from cnndsl.tiles import MOST_POOLED
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +50,22 @@ class GlobalAvgPool(_GlobalPool):
     name = "globalavgpool"
     example = "globalavgpool"
     mode = "avg"
+    leads = True
+
+    def obstacle(self, source: Op, edge: Edge) -> Obstacle | None:
+        pixels = edge.x.height * edge.x.width
+        if not source.ends_in_means(edge.before[0]) or pixels > MOST_POOLED:
+            return self.apart(edge)
+        macs = source.macs(edge.before, edge.x)
+        more = tiles_pooled.idle_ns(edge.aim.dtype, pixels=pixels, macs=macs, batch=edge.aim.batch)
+        less = tiles_pooled.pooling_ns(edge.aim.dtype, size=edge.x.size, batch=edge.aim.batch)
+        if more < less:
+            return None
+        return Obstacle(
+            "idle rows",
+            f"for {edge.reader} each of {edge.source}'s tiles of {MOST_POOLED} pixels would hold {pixels}: "
+            f"{more / 1000:.1f} us more of products, {less / 1000:.1f} us less of pooling",
+        )
 
     def averaged(self, x: TensorType) -> Sequence[int] | None:
         return range(x.channels)

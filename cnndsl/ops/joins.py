@@ -73,6 +73,7 @@ class Mul(Op):
     joins = True
     takes_activation = True
     takes_residual = True
+    leads = True
 
     def apart(self, edge: Edge) -> Obstacle:
         return Obstacle("arms", f"{edge.reader} needs all of its arms; kernels end in sums, not in products")

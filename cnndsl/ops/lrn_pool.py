@@ -47,7 +47,7 @@ def obstacle(first: Op, second: Op, edge: Edge) -> Obstacle | None:
     assert pool.stride is not None
     lrn_first = first is lrn
     norm_name, pool_name = (edge.source, edge.reader) if lrn_first else (edge.reader, edge.source)
-    x, y = (edge.x, edge.y) if lrn_first else (edge.before, edge.x)
+    x, y = (edge.x, edge.y) if lrn_first else (edge.before[0], edge.x)
     taps, step = pool.kernel[0] * pool.kernel[1], pool.stride[0] * pool.stride[1]
     # Of a small map, windows at the border hold less than R * S values of their own.
     repeats = min(taps / step, taps * y.height * y.width / (x.height * x.width))

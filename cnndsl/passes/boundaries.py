@@ -89,7 +89,7 @@ class _Finder:
     """Finds the boundaries of a network."""
 
     def __init__(self, groups: Groups) -> None:
-        self.groups, self.graph = groups.groups, groups.graph
+        self.groups, self.graph, self.aim = groups.groups, groups.graph, groups.aim
         self.views = views(groups.graph)
         self.copies = place(groups, self.views, keep=False).copies
         self.apart = merge.reasons(groups)
@@ -173,7 +173,7 @@ class _Finder:
             found: Obstacle | None = Obstacle("input", f"{node.name} is an input of the network")
         else:
             (member,) = (one for one in producer.members if one.output.name == node.name)
-            found = obstacle(self.graph, member, reader)
+            found = obstacle(self.graph, self.aim, member, reader)
         assert found is not None, f"{producer and producer.title} and {consumer.title} should be one"
         apart = self.apart.get(reader.name)
         return found if apart is None else replace(found, reason=f"{found.reason}; {apart.reason}")

@@ -26,7 +26,7 @@ WIDTH = 100
 
 def show(groups: Groups, *, graph: Graph | None, dtype: DType, batch: int) -> str:
     """See `fuse.show`."""
-    whole = fuse(groups.graph)
+    whole = fuse(groups.graph, groups.aim)
     shown = {group.output.name for group in groups.groups}
     text = _Text(whole, boundaries(whole), dtype=dtype, batch=batch)
     all_shown = len(shown) == len(whole.groups)

@@ -37,18 +37,18 @@ def merged(groups: Groups) -> Groups:
     for row in rows:
         names = tuple(one.anchor.name for one in row)
         named[min(names, key=order.__getitem__)] = names
-    made = fuse.formed(_together(groups.graph, named.values()), named)
+    made = fuse.formed(_together(groups.graph, named.values()), groups.aim, named)
     launched = {group.anchor.name: group for group in made.groups}
     for row in rows:
         found = launched[row[0].anchor.name]
         assert [one.nodes for one in found.members] == [one.nodes for one in row], found.title
     # The graph keeps its order, so that the same rows are found in it again.
-    return Groups(groups.graph, made.groups)
+    return replace(groups, groups=made.groups)
 
 
 def reasons(groups: Groups) -> dict[str, Obstacle]:
     """Why convolutions that read one tensor alike have launches of their own, by the names of the later ones."""
-    return dict(Merger(fuse.formed(groups.graph)).left_out())
+    return dict(Merger(fuse.formed(groups.graph, groups.aim)).left_out())
 
 
 def _together(graph: Graph, rows: Iterable[Sequence[str]]) -> Graph:
@@ -66,7 +66,7 @@ class Merger:
     """Finds the rows of a network, given as the groups that it has without them."""
 
     def __init__(self, groups: Groups) -> None:
-        self.graph = groups.graph
+        self.graph, self.aim = groups.graph, groups.aim
         aliases = views(groups.graph)
         self.places = place(groups, aliases, keep=False)
         self.outputs = {root_of(name, aliases) for name in groups.graph.returned}
@@ -74,7 +74,7 @@ class Merger:
         self.whole: dict[str, str] = {}
         """Buffers whose pixels must lie side by side, and the dense layer that reads them so."""
         for group in groups.groups:
-            if isinstance(group.anchor.op, Dense):
+            if isinstance(group.anchor.op, Dense) and group.first is None:
                 root = root_of(group.inputs[0], aliases)
                 type_, at = self.graph.by_name[root].type, self.places.storage.get(root)
                 if at is not None and type_.height * type_.width > 1 and at.stride == type_.channels:
@@ -220,7 +220,7 @@ class Merger:
         if group is None or group.nodes != (group.anchor,) or group.anchor.name in taken:
             return False
         graph = _together(self.graph, [[one.anchor.name for one in row]])
-        return fuse.obstacle(graph, group, total) is None
+        return fuse.obstacle(graph, self.aim, group, total) is None
 
     def apart(self, row: Row) -> Obstacle | None:
         """Why results cannot lie side by side."""

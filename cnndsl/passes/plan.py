@@ -126,12 +126,14 @@ def _step(group: Group, operand: _Operands, *, target: Target, dtype: DType, bat
     node = group.whole
     assert node.op is not None
     xs = tuple(operand(name) for name in group.inputs)
-    residual = operand(group.residual) if group.residual is not None else None
+    residual, scale = (operand(name) if name is not None else None for name in (group.residual, group.scale))
     written = tuple(each.name for each in group.outputs)
     y = operand.at(operand.storage[written[0]], node.type) if group.siblings else operand(written[0])
-    second = group.second.op if group.second is not None else None
+    first, second, last = (each.op if each is not None else None for each in (group.first, group.second, group.last))
     passed = sum(one.output.type.channels for one in group.siblings if one.activation != group.activation)
-    site = Site(node, xs, y, target, dtype, batch, residual, group.activation, second, passed)
+    site = Site(
+        node, xs, y, target, dtype, batch, residual, group.activation, second, passed, first, scale, last
+    )
     macs = sum(n.op.macs(operand.graph.types_of(n), n.type) for n in group.computed if n.op is not None)
     return Step(group, node.op.lower(site), group.reads, written, macs)
 
@@ -192,7 +194,8 @@ def _with_copies(groups: Groups) -> Groups:
         outputs.append((output, copy.name))
     if not added:
         return groups
-    return Groups(replace(graph, nodes=tuple(nodes), outputs=tuple(outputs)), (*groups.groups, *added))
+    graph = replace(graph, nodes=tuple(nodes), outputs=tuple(outputs))
+    return replace(groups, graph=graph, groups=(*groups.groups, *added))
 
 
 def _lifetimes(

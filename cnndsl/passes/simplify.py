@@ -8,7 +8,8 @@ from dataclasses import replace
 from cnndsl.ir import Graph, Node, verify
 from cnndsl.ops.base import Op
 from cnndsl.ops.dense import Dense
-from cnndsl.ops.global_pool import AdaptiveAvgPool
+from cnndsl.ops.global_pool import AdaptiveAvgPool, GlobalAvgPool, GlobalMaxPool
+from cnndsl.ops.pool import AvgPool
 from cnndsl.ops.reshape import Flatten
 from cnndsl.passes.folding import fold_batchnorm, fold_batchnorm_forward
 from cnndsl.passes.joining import activate_arms, nest_concats
@@ -27,13 +28,29 @@ def drop_transparent(graph: Graph) -> Graph:
 
     def is_identity(node: Node) -> bool:
         match node.op:
-            case AdaptiveAvgPool() | Flatten():
+            case AdaptiveAvgPool() | GlobalAvgPool() | GlobalMaxPool() | Flatten():
                 return node.type == graph.types_of(node)[0]
             case Op():
                 return node.op.transparent
         return False
 
     return bypass(graph, {node.name: node.inputs[0] for node in graph.nodes if is_identity(node)})
+
+
+def name_global_averages(graph: Graph) -> Graph:
+    """Make every average over a whole map a `globalavgpool`, whichever way the file says it."""
+
+    def is_global(node: Node) -> bool:
+        match node.op:
+            case AdaptiveAvgPool():
+                return node.op.size == (1, 1)
+            case AvgPool(pad=(0, 0, 0, 0)):
+                (x,) = graph.types_of(node)
+                return node.op.kernel == (x.height, x.width)
+        return False
+
+    nodes = tuple(replace(node, op=GlobalAvgPool()) if is_global(node) else node for node in graph.nodes)
+    return replace(graph, nodes=nodes)
 
 
 def free_flatten(graph: Graph) -> Graph:
@@ -60,6 +77,7 @@ def drop_unused(graph: Graph) -> Graph:
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     drop_unused,
     drop_transparent,
+    name_global_averages,
     nest_concats,
     fold_batchnorm,
     fold_batchnorm_forward,

@@ -39,7 +39,7 @@ from cnndsl.report.model import (
 )  # fmt: skip
 from cnndsl.summary import title_of
 from cnndsl.targets import Target
-from cnndsl.tiles import ITEM_BYTES, DType
+from cnndsl.tiles import ITEM_BYTES, Aim, DType
 
 INTERPRETER = (
     "Triton's interpreter runs the kernels' sources themselves, so there is no machine code. "
@@ -66,7 +66,7 @@ def build(
     that cannot be compiled is shown with its error. Raises CnnError when a target cannot be compiled for (E0705).
     """
     assert targets
-    groups = fuse(simplify(graph))
+    groups = fuse(simplify(graph), Aim(batch, dtype))
     packages = [package(plan(groups, target=target, dtype=dtype, batch=batch)) for target in targets]
     compiled, version = _compile(packages, progress, workers)
     network = _Network(graph, groups, boundaries(groups), line_map(graph, packages[0]))

@@ -22,8 +22,7 @@ from cnndsl.codegen.store import write_package
 from cnndsl.errors import problem
 from cnndsl.files import Program, choose_network, load_path, load_text, split_network
 from cnndsl.frontend import load_program
-from cnndsl.ir import Graph, Node
-from cnndsl.ops.packing import Folded, side_by_side
+from cnndsl.ir import Graph
 from cnndsl.passes.elaborate import elaborate
 from cnndsl.passes.fuse import Groups, fuse
 from cnndsl.passes.plan import Plan, plan
@@ -31,12 +30,13 @@ from cnndsl.passes.simplify import simplify
 from cnndsl.runtime import device as devices
 from cnndsl.runtime import parameters
 from cnndsl.runtime.inputs import check_inputs
+from cnndsl.runtime.packing import pack
 from cnndsl.runtime.reference import evaluate
 from cnndsl.runtime.replaced import Replacements
 from cnndsl.runtime.replaced import read as read_replacements
 from cnndsl.runtime.weights import initial_tensors
 from cnndsl.targets import Target
-from cnndsl.tiles import DType
+from cnndsl.tiles import Aim, DType
 from cnndsl.weights.matching import Extra, Match, pair
 from cnndsl.weights.reading import open_weights
 from cnndsl.weights.stored import Contents, Stored
@@ -113,7 +113,8 @@ class Network(parameters.Path):
     count changes through ``.data``: after those, call ``net.load_state_dict(net.state_dict())``.
 
     `graph` is the network as written, `simplified` and `groups` the stages behind it, `plan` its memory and
-    launches, `source_path` the Python file that runs, and `drawn` the keys whose values were drawn at random.
+    launches, `source_path` the Python file that runs, all for one picture, and `drawn` the keys whose values were drawn
+    at random.
     """
 
     def __init__(
@@ -130,7 +131,8 @@ class Network(parameters.Path):
         self.target: Target = target
         self.compute: DType = dtype
         self.simplified: Graph = simplify(graph)
-        self.groups: Groups = fuse(self.simplified)
+        self.groups: Groups = fuse(self.simplified, Aim(1, dtype))
+        self._fused: dict[int, Groups] = {1: self.groups}
         self.drawn: tuple[str, ...] = ()
         self._device = device
         self._packages: dict[tuple[int, bool], tuple[Package, Path, ModuleType]] = {}
@@ -194,7 +196,8 @@ class Network(parameters.Path):
             self._packed, self._watch = {}, None  # first, so that old and new never lie in memory together
             watch = parameters.Watch(self)
             tensors = parameters.tensors_of(self, self.graph)
-            self._packed = _pack(self.groups, tensors, TORCH_TYPES[self.compute], device=self._device)
+            for groups in self._fused.values():
+                pack(groups, tensors, TORCH_TYPES[self.compute], device=self._device, packed=self._packed)
             self._watch = watch
         return self._packed
 
@@ -289,11 +292,27 @@ class Network(parameters.Path):
         """The type of its inputs and outputs."""
         return TORCH_TYPES[self.compute]
 
+    def fused_for(self, batch: int) -> Groups:
+        """The layers of each kernel where tiles are chosen for a batch; with edited kernels, as for one picture."""
+        if self._replaced.kernels:
+            return self.groups
+        if batch not in self._fused:
+            known = {node.name for groups in self._fused.values() for group in groups.groups for node in group.packed}
+            self._fused[batch] = fuse(self.simplified, Aim(batch, self.compute))
+            if not {node.name for group in self._fused[batch].groups for node in group.packed} <= known:
+                self._watch = None  # convolutions share a launch that do not for another batch
+        return self._fused[batch]
+
+    def groups_for(self, n: int) -> Groups:
+        """The layers of each kernel that n pictures are passed through."""
+        return self.fused_for(_planned_for(n))
+
     def _package(self, n: int, *, keep: bool) -> tuple[Package, Path, ModuleType]:
-        batch = min(BATCHES, key=lambda b: max(b, n) / min(b, n))
+        batch = _planned_for(n)
         key = (batch, keep)
         if key not in self._packages:
-            planned = plan(self.groups, target=self.target, dtype=self.compute, batch=batch, keep=keep)
+            groups = self.fused_for(batch)
+            planned = plan(groups, target=self.target, dtype=self.compute, batch=batch, keep=keep)
             made = package(planned, replaced=self._replaced.texts(planned))
             path = write_package(made)
             devices.set_up(self._device)  # the network may have come from another process
@@ -325,29 +344,9 @@ class Network(parameters.Path):
         return f"{self.graph.name}, {self.compute} on {self._device}, {len(self.groups.groups)} kernels"
 
 
-def _pack(
-    groups: Groups, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, *, device: torch.device
-) -> dict[str, torch.Tensor]:
-    """Every layer's packed tensors, by node name and last name."""
-    graph, layers = groups.graph, parameters.by_layer(tensors)
-    packed: dict[str, torch.Tensor] = {}
-
-    def of(node: Node) -> Mapping[str, torch.Tensor]:
-        assert node.op is not None
-        folded = [Folded(cast(Any, n.op), layers[n.name], n.before, n.channels) for n in node.folded]
-        return node.op.pack(graph.types_of(node), layers.get(node.name, {}), folded)
-
-    for group in groups.groups:
-        whole, *others = group.packed
-        anchors = [one.anchor for one in group.members]
-        for node, parts in ((whole, anchors), *((node, [node]) for node in others)):
-            assert node.op is not None
-            made = side_by_side([of(part) for part in parts])
-            expected = node.op.packed_shapes(graph.types_of(node), folded=bool(node.folded))
-            assert {name: tuple(tensor.shape) for name, tensor in made.items()} == expected
-            for name, tensor in made.items():
-                packed[f"{node.name}.{name}"] = tensor.to(device, dtype if name == "weight" else torch.float32)
-    return packed
+def _planned_for(n: int) -> int:
+    """The batch that tiles are chosen for where n pictures are passed."""
+    return min(BATCHES, key=lambda b: max(b, n) / min(b, n))
 
 
 def _import(path: Path) -> ModuleType:

@@ -79,11 +79,12 @@ def compare_outputs(
 def _layers(
     net: Network, inputs: Sequence[torch.Tensor], values: dict[str, torch.Tensor], tolerance: float
 ) -> list[Check]:
-    graph = net.groups.graph
+    groups = net.groups_for(inputs[0].shape[0])
+    graph = groups.graph
     weights = parameters.by_layer(parameters.tensors_of(net, net.graph))
     known = {node.name: x for node, x in zip(graph.inputs, inputs, strict=True)} | values
     checks = []
-    for group in net.groups.groups:
+    for group in groups.groups:
         if group.output.name not in values:
             # A view of another value has no kernel; its readers see it as what it is.
             xs = [known[name].double() for name in group.inputs]

@@ -29,7 +29,7 @@ from cnndsl.runtime.meaning import meaning
 from cnndsl.standalone import binaries, folder
 from cnndsl.standalone.readme import readme
 from cnndsl.targets import Target
-from cnndsl.tiles import DType
+from cnndsl.tiles import Aim, DType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def build(graph: Graph, options: Options, reporter: Reporter) -> Result:
     """Write a network's folder. Raises CnnError: weights E04xx, the folder E0421 and E0422, compiling E06xx."""
     folder.check(options.folder, force=options.force)
     reporter.phase("planning")
-    groups = fuse(simplify(graph))
+    groups = fuse(simplify(graph), Aim(options.batch, options.dtype))
     wanted = tuple(dict.fromkeys((*options.targets, targets.get("interpreter"))))
     packages = [package(plan(groups, target=t, dtype=options.dtype, batch=options.batch)) for t in wanted]
     reporter.phase("packing weights")
@@ -135,8 +135,10 @@ def _weights(graph: Graph, made: Package, options: Options) -> tuple[bytes, int,
     else:
         extra: Literal["error", "ignore"] = "ignore" if options.allow_extra else "error"
         notes = net.load_weights(options.weights, match=options.match, extra=extra)
-    packed = net.packed_weights()
-    assert {name: tuple(tensor.shape) for name, tensor in packed.items()} == packed_shapes(made.plan)
+    net.fused_for(options.batch)
+    every, shapes = net.packed_weights(), packed_shapes(made.plan)
+    packed = {name: every[name] for name in shapes}
+    assert {name: tuple(tensor.shape) for name, tensor in packed.items()} == shapes
     metadata = {"dtype": options.dtype, "network": graph.name, "packed_by": _version()}
     return safetensors_bytes(packed, metadata), len(net.drawn), notes
 

@@ -42,6 +42,8 @@ CONSTANTS: dict[str, st.SearchStrategy[Any]] = {
     "BETA": st.sampled_from((0.75, 0.5, 1.0, 0.0, 0.6, 1)),
     "VALUE": NUMBERS,
     "VECTOR": st.sampled_from((4, 8)),
+    "STEPS": st.integers(1, 3),
+    "UNROLL": st.integers(1, 3),
     "UNROLL_R": st.integers(1, 3),
     "UNROLL_S": st.integers(1, 3),
 }

@@ -28,6 +28,8 @@ class Layer:
     groups: int = 1
     bias: bool = True
     residual: bool = False
+    scaled: bool = False
+    pooled: bool = False
     act: str = "none"
     plain: int = 0  # filters that are not activated, the last ones
     dtype: str = "fp32"
@@ -55,6 +57,7 @@ class Data:
     w: torch.Tensor  # [K, C / groups, R, S]
     b: torch.Tensor | None  # [K] fp32
     r: torch.Tensor | None  # [n, K, P, Q]
+    s: torch.Tensor | None = None  # [n, C]
 
 
 def make_data(layer: Layer, seed: int = 0) -> Data:
@@ -71,14 +74,21 @@ def make_data(layer: Layer, seed: int = 0) -> Data:
         r=random_tensor(layer.n, layer.filters, *layer.output, dtype=dtype, seed=seed + 3)
         if layer.residual
         else None,
+        s=random_tensor(layer.n, layer.channels, dtype=dtype, seed=seed + 4) if layer.scaled else None,
     )
 
 
 def reference(layer: Layer, data: Data) -> torch.Tensor:
-    """Compute the layer in fp64: [n, K, P, Q]."""
+    """Compute the layer in fp64: [n, K, P, Q], or [n, K, 1, 1] where it is pooled.
+
+    What is rounded: scaled inputs and averaged results, which are values of the network.
+    """
     top, bottom, left, right = layer.pad
+    x = data.x.double()
+    if data.s is not None:
+        x = (x * data.s.double()[:, :, None, None]).to(data.x.dtype).double()
     y = functional.conv2d(
-        functional.pad(data.x.double(), (left, right, top, bottom)),
+        functional.pad(x, (left, right, top, bottom)),
         data.w.double(),
         data.b.double() if data.b is not None else None,
         stride=layer.stride,
@@ -88,7 +98,8 @@ def reference(layer: Layer, data: Data) -> torch.Tensor:
     if data.r is not None:
         y = y + data.r.double()
     first, rest = y.split([layer.acts, layer.filters - layer.acts], 1)
-    return torch.cat([ACTIVATIONS[layer.act](first), rest], 1)
+    y = torch.cat([ACTIVATIONS[layer.act](first), rest], 1)
+    return y.to(data.x.dtype).double().mean((2, 3), keepdim=True) if layer.pooled else y
 
 
 def arrange(x: torch.Tensor, layout: str) -> torch.Tensor:
@@ -121,11 +132,14 @@ def run(
     w = data.w.permute((2, 3, 0, 1) if depthwise else (0, 2, 3, 1)).contiguous().to(device)
     b = data.b.to(device) if data.b is not None else None
     r = arrange(data.r, "slice").to(device) if data.r is not None else None
+    s = inside_nan(data.s).to(device) if data.s is not None else None
     margin = 3 if layer.wide_output else 0
-    buffer = torch.full((layer.n, p, q, layer.filters + 2 * margin), float("nan"), dtype=dtype, device=device)
+    size = (1, 1) if layer.pooled else (p, q)
+    buffer = torch.full((layer.n, *size, layer.filters + 2 * margin), float("nan"), dtype=dtype, device=device)
     y = buffer[..., margin : margin + layer.filters].permute(0, 3, 1, 2)
     arguments = {
-        "x_ptr": x, "w_ptr": w, "b_ptr": b, "r_ptr": r, "y_ptr": y, "n": layer.n,
+        "x_ptr": x, "w_ptr": w, "b_ptr": b, "r_ptr": r, "s_ptr": s, "y_ptr": y, "n": layer.n,
+        "s_sn": s.stride(0) if s is not None else 0, "HAS_SCALE": layer.scaled, "POOL": layer.pooled,
         "C": layer.channels // layer.groups, "H": layer.size[0], "W": layer.size[1],
         "K": layer.filters, "P": p, "Q": q, "R": layer.kernel[0], "S": layer.kernel[1],
         "STRIDE_H": layer.stride[0], "STRIDE_W": layer.stride[1],
@@ -142,7 +156,7 @@ def run(
         if name == "x":
             arguments["x_sc"] = c_stride
     if depthwise:
-        for name in ("GROUPS", "ACT_K", "PRECISION"):
+        for name in ("GROUPS", "ACT_K", "PRECISION", "HAS_SCALE", "POOL", "s_ptr", "s_sn"):
             del arguments[name]
         arguments["C"] = layer.channels
     if tiling is not None:
@@ -151,7 +165,7 @@ def run(
     else:
         blocks = dict(layer.blocks)
         arguments |= blocks
-        programs = cdiv(layer.n * p * q, blocks["BLOCK_NPQ"])
+        programs = layer.n if layer.pooled else cdiv(layer.n * p * q, blocks["BLOCK_NPQ"])
         groups = layer.groups if "BLOCK_CRS" in blocks else 1
         grid = (programs * cdiv(layer.filters // groups, blocks["BLOCK_K"]), groups)
     kernel[grid](**arguments | changes)

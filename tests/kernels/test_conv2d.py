@@ -35,6 +35,10 @@ FULL = Layer(
 )
 # The same for steps within one tap: the channels of a group are a multiple of BLOCK_CRS.
 ONE_TAP = replace(FULL, channels=64, filters=26)
+# A squeeze and excitation before it, steps within the one tap and flattened; an average behind it.
+SCALED = replace(FULL, channels=40, kernel=(1, 1), stride=(2, 1), pad=(0, 0, 0, 0), dilation=(1, 1), scaled=True)
+SCALED_TAP = replace(SCALED, channels=64)
+POOLED = replace(FULL, size=(8, 9), stride=(1, 1), pooled=True, pad=(1, 0, 0, 0))
 # Padded on the left alone, with a column to spare on the right.
 LEFT = replace(ONE_TAP, stride=(2, 2), size=(11, 11), pad=(0, 0, 1, 0))
 
@@ -67,7 +71,13 @@ def layers(draw: st.DrawFn) -> Layer:
             ("BLOCK_CRS", draw(st.sampled_from(STEPS))),
         ),
     )
+    if draw(st.booleans()):
+        layer = replace(layer, scaled=True, kernel=(1, 1), pad=(0, 0, 0, 0))
     p, q = layer.output
+    if 0 < p * q <= dict(layer.blocks)["BLOCK_NPQ"]:
+        layer = replace(layer, pooled=draw(st.booleans()))
+    if layer.pooled:
+        p, q = 1, 1
     # A handful of outputs may cancel to nearly nothing, and the error is relative to their norm.
     assume(p > 0 and q > 0 and layer.n * layer.filters * p * q >= 64)
     return layer
@@ -81,20 +91,49 @@ def test_matches_torch(layer, seed, device):
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])  # the tightest and the loosest tolerance
-@pytest.mark.parametrize("layer", [FULL, ONE_TAP], ids=["flattened", "one_tap"])
+@pytest.mark.parametrize("layer", [FULL, ONE_TAP, POOLED], ids=["flattened", "one_tap", "pooled"])
 def test_wrong_arguments_are_noticed(layer, dtype, device):
     layer = replace(layer, dtype=dtype)
     data = make_data(layer)
     expected = reference(layer, data)
     check_close(run(conv2d.conv2d_kernel, layer, data, device=device), expected, dtype)
     wrong = [
-        {"STRIDE_H": 1}, {"PAD_TOP": 1}, {"PAD_LEFT": 0}, {"DILATION_W": 1}, {"R": 2, "S": 3}, {"H": 10},
-        {"W": 8}, {"HAS_BIAS": False}, {"HAS_RESIDUAL": False}, {"ACT": "none"}, {"n": 1},
+        {"STRIDE_H": 3}, {"PAD_TOP": 3}, {"PAD_LEFT": 2}, {"DILATION_W": 1}, {"R": 2, "S": 3}, {"H": 7},
+        {"W": 8}, {"HAS_BIAS": False}, {"HAS_RESIDUAL": False}, {"ACT": "none"}, {"Q": layer.output[1] - 1},
+        *([{"P": 5}, {"y_sn": 1}] if layer.pooled else [{"n": 1}]),
         {"ACT_K": layer.acts - 1}, {"ACT_K": layer.filters},
     ]  # fmt: skip
     for change in wrong:
         with pytest.raises(AssertionError):
             check_close(run(conv2d.conv2d_kernel, layer, data, device=device, **change), expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("layer", [SCALED, SCALED_TAP], ids=["flattened", "one_tap"])
+def test_wrong_scales_are_noticed(layer, dtype, device):
+    layer = replace(layer, dtype=dtype)
+    data = make_data(layer)
+    expected = reference(layer, data)
+    check_close(run(conv2d.conv2d_kernel, layer, data, device=device), expected, dtype)
+    for change in ({"HAS_SCALE": False}, {"s_sn": 0}, {"s_sn": layer.channels}):
+        with pytest.raises(AssertionError):
+            check_close(run(conv2d.conv2d_kernel, layer, data, device=device, **change), expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_scaled_values_are_rounded_as_if_they_were_stored(dtype, tmp_path, device):
+    """(1 + e)(1 + e) = 1 + 2e + e², of which e² is no value of the type, is all that weights of 1 and -1 leave."""
+    e = torch.finfo(DTYPES[dtype]).eps
+    layer = Layer(channels=8, filters=1, kernel=(1, 1), bias=False, scaled=True, dtype=dtype, blocks=BLOCKS)
+    data = make_data(layer)
+    data.x[:, ::2], data.s[:, ::2], data.w[:, ::2] = 1 + e, 1 + e, 1
+    data.x[:, 1::2], data.s[:, 1::2], data.w[:, 1::2] = 1 + 2 * e, 1, -1
+    assert not run(conv2d.conv2d_kernel, layer, data, device=device).any()
+    scales = "tl.load(s_tile + start, mask=crs_in, other=0.0)"
+    old, new = f"multiply(x, {scales}, EMULATE_BF16)", f"widen(x, EMULATE_BF16) * widen({scales}, EMULATE_BF16)"
+    mutant = mutated(conv2d, old, new, tmp_path)
+    w = data.w.float().permute(0, 2, 3, 1).contiguous().to(device)
+    assert run(mutant.conv2d_kernel, layer, data, device=device, w_ptr=w).any()
 
 
 @pytest.mark.parametrize(
@@ -112,6 +151,14 @@ def test_wrong_arguments_are_noticed(layer, dtype, device):
         (ONE_TAP, "step % CHUNKS * BLOCK_CRS * x_sc", "0"),
         (ONE_TAP, "(h_tap >= 0) &", "(h_tap >= -1) &"),
         (LEFT, "or PAD_LEFT > 0", "or False"),
+        (SCALED, "s_ptr += group * C", "s_ptr += group"),
+        (SCALED, "tl.load(s_tile + start,", "tl.load(s_tile,"),
+        (SCALED_TAP, "s_tile + step * BLOCK_CRS", "s_tile"),
+        (SCALED_TAP, "(n_valid * s_sn)[:, None]", "(n_valid * 0)[:, None]"),
+        (POOLED, "pid // BLOCKS_K * (P * Q) + rows", "rows"),
+        (POOLED, "row_in = rows < P * Q", "row_in = rows < P * Q - 1"),
+        (POOLED, "tl.where(row_in[:, None], widen(y, EMULATE_BF16), 0.0)", "widen(y, EMULATE_BF16)"),
+        (POOLED, "1.0 / (P * Q)", "1.0 / BLOCK_NPQ"),
     ],
 )
 def test_wrong_kernels_are_noticed(layer, old, new, tmp_path, device):

@@ -17,7 +17,7 @@ def check_edges(groups: Groups) -> None:
     made = {node.name: group for group in groups.groups for node in group.outputs}
     edges = Counter[tuple[str, str]]()
     for group in groups.groups:
-        for name in {*group.inputs, group.residual} - {None}:
+        for name in {*group.reads}:
             edges[name, group.output.name] += 1
     edges.update((name, f"output {output}") for output, name in groups.graph.outputs)
     found = boundaries(groups)

@@ -47,9 +47,9 @@ REASONS = {
         ("a", "r"): ("pixels", "r changes which pixels a program owns: a tile of a need not hold whole windows"),
         ("r", "s"): ("pixels", "s changes which pixels a program owns: the border is new"),
     },
-    "a: conv(2, 1) g: globalavgpool d: dense(3) s: softmax": {
+    "a: maxpool(1) g: globalmaxpool d: dense(3) s: softmax": {
         ("a", "g"): ("all pixels", "g needs all pixels of a channel, which a tile of a need not hold"),
-        ("g", "d"): ("whole picture", "each unit of d needs all 2 values of a picture"),
+        ("g", "d"): ("whole picture", "each unit of d needs all 4 values of a picture"),
         ("d", "s"): ("all channels", "s needs all 3 values of a picture, which a tile of d need not hold"),
     },
     "a: conv(2, 1) s: softmax r: relu t: tanh n: batchnorm": {

@@ -98,7 +98,7 @@ class Double:
         # What one launch computes for several layers lies side by side.
         written = torch.cat([self.tags.of(name) for name in (step.reads if is_copy else step.writes)], 3)
         y = place(arguments, "y", written)
-        for prefix in ("x", "x0", "x1", "x2", "x3", "r"):
+        for prefix in ("x", "x0", "x1", "x2", "x3", "r", "s"):
             if arguments.get(f"{prefix}_ptr") is not None:
                 self.read(step, prefix, arguments, y)
         if launch is step.launches[-1]:
@@ -117,7 +117,8 @@ class Double:
             assert x.data_ptr() == y.data_ptr()
             assert x.stride() == y.stride()
             return
-        for name in self.waiting if prefix != "r" else [step.group.residual]:
+        only = {"r": step.group.residual, "s": step.group.scale}
+        for name in self.waiting if prefix not in only else [only[prefix]]:
             expected = self.tags.of(name)
             x = place(arguments, prefix, expected)
             if torch.equal(x.reshape(expected.shape), expected):
