@@ -64,4 +64,4 @@ class Imported:
 def imported(model: Model) -> Imported:
     """A model as text and weights by the text's keys."""
     written = write.write(model)
-    return Imported(model.graph.name, written.text, written.weights, model.notes)
+    return Imported(written.graph.name, written.text, written.weights, model.notes)

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 from cnndsl.errors import CnnError, Source, Span, problem
 from cnndsl.ir import Graph, InputSpec, Node, TensorType, verify
 from cnndsl.ops.base import Op, ShapeError
+from cnndsl.ops.fields import BadValueError
+from cnndsl.passes.elaborate import MAX_LAYERS
+from cnndsl.passes.shapes import MAX_VALUES
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +49,9 @@ class Builder:
         self._notes: dict[str, None] = {}
 
     def input(self, name: str, type_: TensorType, *, spec: InputSpec | None = None) -> str:
-        """Declare an input of the network; returns its name in the graph."""
+        """Declare an input of the network; returns its name in the graph. Raises CnnError (E0801)."""
+        if type_.size > MAX_VALUES:
+            raise self.mistake(f"input `{name}` has {type_.size:,} values; at most {MAX_VALUES:,}")
         own = self._unique(path_of(name, otherwise="image"))
         self._nodes[own] = Node(own, None, (), type_, self._span, spec=spec)
         return own
@@ -75,15 +80,27 @@ class Builder:
 
         `name` is the layer's elsewhere, of any characters; without one it is named after its operation. `weights` are
         by torch's last names (weight, bias, running_mean, running_var). `where` says in messages which layer of the
-        foreign file it is. Raises CnnError E0801 where its shape rule or the shapes of its weights do not hold.
+        foreign file it is. Raises CnnError E0801 where an argument is none of the language's, its shape rule or the
+        shapes of its weights do not hold, or it is too large.
         """
         where = where or name or op.name
         types = tuple(self.type(i) for i in inputs)
         try:
+            for argument in op.arguments():
+                value = getattr(op, argument.name)
+                if value != argument.default:
+                    argument.kind.convert(value)
             op = op.resolve(*types)
             type_ = op.infer(*types)
+            sizes = (type_.size, *(weight.size for weight in op.weights(*types)))
+        except BadValueError as error:
+            raise self.mistake(f"{where} does not fit: {op.name}'s {argument.name} {error.message}") from error
         except ShapeError as error:
             raise self.mistake(f"{where} does not fit: {error.message}", error.arithmetic) from error
+        if max(sizes) > MAX_VALUES:
+            raise self.mistake(f"{where} has a tensor of {max(sizes):,} values; at most {MAX_VALUES:,}")
+        if len(self._nodes) >= MAX_LAYERS:
+            raise self.mistake(f"it has more than {MAX_LAYERS:,} layers")
         own = self._unique(path_of(name, otherwise=op.name))
         if weights is not None:
             for weight in op.weights(*types):

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from cnndsl.errors import CnnError, problem, reason_of
+from cnndsl.errors import CnnError, listed, problem, reason_of
 from cnndsl.exchange.model import Builder, Model
 from cnndsl.exchange.torch.graphs import Reader, module_of, tensor_type
+from cnndsl.exchange.torch.maps import read_again
 from cnndsl.exchange.torch.values import Fixed, Ref, Value
 from cnndsl.runtime import device
 
@@ -27,19 +28,47 @@ def read_module(
     no layers, E0801 for layers that do not fit.
     """
     title = name or type(module).__name__
-    inputs = (example_input,) if isinstance(example_input, torch.Tensor) else tuple(example_input)
+    inputs = tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
+    _check(module, inputs, title)
+    program = _exported(module, inputs, title)
+    constants = _constants(program)
+    names = _Names(module)
+    reader = read_again(lambda maps: _read(program, constants, names, title=title, count=len(inputs), maps=maps))
+    for node in program.graph.nodes:
+        uses = sum(isinstance(reader.values.get(user), Ref) for user in node.users)
+        if node.op == "placeholder" and node.name in constants and uses > 1:
+            reader.builder.note(f"`{constants[node.name].path}` is used {uses} times: each use has a copy")
+    types = {str(node.meta["val"].dtype).removeprefix("torch.") for node in program.graph.nodes if _is_float(node)}
+    if len(types) > 1:
+        reader.builder.note(f"the module computes in {listed(sorted(types))}: a network computes in one type")
+    outputs = _named_outputs(program, list(program.graph.output_node().args[0]))
+    reader.outputs(outputs)
+    return reader.builder.finish()
+
+
+def _check(module: torch.nn.Module, inputs: tuple[Any, ...], title: str) -> None:
+    """Raise CnnError (E0831) for what cannot be exported."""
+    if not isinstance(module, torch.nn.Module):
+        raise _mistake(title, "it is no torch.nn.Module")
     for x in inputs:
         if not isinstance(x, torch.Tensor) or tensor_type(x.shape) is None:
             found = list(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
             raise _mistake(title, f"an input must be a tensor [n, C, H, W] or [n, features], not {found}")
     if module.training:
         raise _mistake(title, "it is in training mode", "call `module.eval()` first")
-    program = _exported(module, inputs, title)
+    for name, tensor in module.state_dict().items():
+        if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+            raise _mistake(title, f"its `{name}` has a shape and no values", "build it on a device other than `meta`")
+
+
+def _read(
+    program: torch.export.ExportedProgram, constants: Mapping[str, Fixed], name_of: _Names, *, title: str, count: int,
+    maps: frozenset[fx.Node],
+) -> Reader:  # fmt: skip
+    """A reader that has read all calls of a program."""
     builder = Builder(title, origin=title)
-    constants = _constants(program)
-    reader = Reader(builder, name_of=_name)
-    images = iter(_input_names(program, len(inputs)))
-    outputs: list[tuple[str, Any]] = []
+    reader = Reader(builder, name_of=name_of, maps=maps)
+    images = iter(_input_names(program, count))
     for node in program.graph.nodes:
         match node.op:
             case "placeholder" if node.name in constants:
@@ -50,10 +79,12 @@ def read_module(
                 reader.placeholder(node, Ref(builder.input(next(images, node.name), type_)))
             case "call_function":
                 reader.call(node)
-            case "output":
-                outputs = _named_outputs(program, list(node.args[0]))
-    reader.outputs(outputs)
-    return builder.finish()
+    return reader
+
+
+def _is_float(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def _mistake(title: str, reason: str, *helps: str) -> CnnError:
@@ -91,19 +122,27 @@ def _input_names(program: torch.export.ExportedProgram, count: int) -> list[str]
 
 
 def _named_outputs(program: torch.export.ExportedProgram, nodes: list[Any]) -> list[tuple[str, Any]]:
-    """The outputs with the names that a dict or named tuple gives them."""
+    """The outputs with the names that a dict or named tuple gives them; what is None there is none."""
     names = [f"output{number}" for number in range(len(nodes))]
     context = getattr(program.call_spec.out_spec, "context", None)
     if isinstance(context, list) and len(context) == len(nodes):
         names = [str(key) for key in context]
     elif isinstance(context, type) and hasattr(context, "_fields") and len(context._fields) == len(nodes):
         names = list(context._fields)
-    return list(zip(names, nodes, strict=True))
+    return [(name, node) for name, node in zip(names, nodes, strict=True) if node is not None]
 
 
-def _name(node: fx.Node, values: Sequence[Value]) -> str:
-    """The path of the module whose parameters a call reads, else of the module that it stands in."""
-    for value in values:
-        if isinstance(value, Fixed) and "." in value.path:
-            return value.path.rpartition(".")[0]
-    return module_of(node)
+class _Names:
+    """Names layers by their weights, so that the keys of the module's state dict can be kept."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.keys = frozenset(module.state_dict())
+
+    def __call__(self, node: fx.Node, values: Sequence[Value]) -> str:
+        """The module that a call stands in where that has weights of a layer, else the one that its weights are of."""
+        own = module_of(node)
+        paths = [value.path for value in values if isinstance(value, Fixed) and "." in value.path]
+        # A weight that two modules share has the name that it has in the first of them.
+        if not paths or self.keys & {f"{own}.weight", f"{own}.running_mean"}:
+            return own
+        return paths[0].rpartition(".")[0]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from cnndsl.exchange.torch.call import Call, pads, pair
-from cnndsl.exchange.torch.values import Outside, Value
+from cnndsl.exchange.torch.values import Outside, Partial, Ref, Value
 from cnndsl.ops import activations as act
 from cnndsl.ops.base import Op
 from cnndsl.ops.conv import Conv
@@ -21,8 +21,7 @@ from cnndsl.ops.reshape import Dropout, Flatten, Softmax
 
 
 def convolution(call: Call) -> Value:
-    weight, bias = call.fixed("weight"), call.fixed("bias")
-    assert weight is not None
+    weight, bias = call.weight("weight"), call.fixed("bias")
     if weight.dim() != 4 or call.get("transposed"):
         noun = "transposed convolution" if call.get("transposed") else f"{weight.dim() - 2}-d convolution"
         raise Outside(f"it is a {noun}", nearest="conv")
@@ -36,32 +35,35 @@ def convolution(call: Call) -> Value:
 
 
 def linear(call: Call) -> Value:
-    weight, bias = call.fixed("weight"), call.fixed("bias")
-    assert weight is not None
-    return dense(call, call.ref("input"), weight, bias)
+    return dense(call, call.ref("input"), call.weight("weight"), call.fixed("bias"))
 
 
 def addmm(call: Call) -> Value:
     if call.get("beta", 1) != 1 or call.get("alpha", 1) != 1:
         raise Outside("it scales its matrix product", nearest="dense")
-    weight, bias = call.fixed("mat2"), call.fixed("self")
-    assert weight is not None
-    return dense(call, call.ref("mat1"), weight.t(), bias)
+    bias = call.fixed("self")
+    if bias is not None and bias.dim() != 1:
+        raise Outside("it adds a matrix", nearest="dense")
+    return dense(call, call.ref("mat1"), call.weight("mat2").t(), bias)
 
 
 def matrix_product(call: Call) -> Value:
-    weight = call.fixed("mat2" if "mat2" in call.arguments else "other")
-    assert weight is not None
+    weight = call.weight("mat2" if "mat2" in call.arguments else "other")
+    if weight.dim() != 2:
+        raise Outside("it multiplies by something other than a matrix", nearest="dense")
     return dense(call, call.ref("self"), weight.t(), None)
 
 
 def dense(call: Call, x: str, weight: torch.Tensor, bias: torch.Tensor | None) -> Value:
     if len(call.shape) != 2:
         raise Outside("it multiplies along the last of more than two dimensions", nearest="dense")
-    op = Dense(weight.shape[0], bias=bias is not None)
+    op: Op = Dense(weight.shape[0], bias=bias is not None)
+    type_ = call.builder.type(x)
+    if call.as_map and type_.is_map:
+        kernel = (type_.height, type_.width)
+        op = Conv(weight.shape[0], kernel, bias=bias is not None)
+        weight = weight.reshape(-1, type_.channels, *kernel)
     return call.add(op, x, weight=weight, **({} if bias is None else {"bias": bias}))
-
-
 
 
 def batch_norm(call: Call) -> Value:
@@ -75,15 +77,14 @@ def batch_norm(call: Call) -> Value:
         weight = torch.ones_like(mean) if weight is None else weight
         bias = torch.zeros_like(mean) if bias is None else bias
     learned = {} if weight is None or bias is None else {"weight": weight, "bias": bias}
-    op = BatchNorm(eps=call["eps"], affine=bool(learned))
+    eps = call["epsilon"] if "epsilon" in call.arguments else call["eps"]  # cuDNN's has the long name
+    op = BatchNorm(eps=eps, affine=bool(learned))
     return call.add(op, call.ref("input"), **learned, running_mean=mean, running_var=variance)
 
 
 def native_batch_norm(call: Call) -> Value:
-    """Its other two results are the statistics of a batch, which inference has none of."""
-    return batch_norm(call), None, None
-
-
+    """Its other results are the statistics of a batch, which inference has none of, and cuDNN's memory."""
+    return batch_norm(call), None, None, None
 
 
 def max_pool(call: Call) -> Value:
@@ -130,15 +131,18 @@ def largest(call: Call) -> Value:
 
 
 def _over_pixels(call: Call, op: Op) -> Value:
-    """A reduction over height and width."""
-    x = call.ref("self")
-    dims = call.get("dim")
-    if not call.builder.type(x).is_map or dims is None or sorted(d % 4 for d in dims) != [2, 3]:
+    """A reduction over height and width, of [n, C, H, W] or of [n, C, H * W]."""
+    x, dims = call["self"], call.get("dim") or []
+    source = x.source if isinstance(x, Partial) else call.ref("self")
+    type_ = call.builder.type(source)
+    flat = isinstance(x, Partial) and x.kind == "view" and x.data == (type_.channels, type_.height * type_.width)
+    rank = 3 if flat else 4
+    if not type_.is_map or (x != Ref(source) and not flat) or sorted(d % rank for d in dims) != [2, 3][: rank - 2]:
         raise Outside("it reduces dimensions other than height and width", nearest=op.name)
-    made = call.add(op, x)
-    return made if call["keepdim"] else call.add(Flatten(), made.name)
-
-
+    made = call.add(op, source)
+    if call["keepdim"]:
+        return Partial("view", made.name, (type_.channels, 1)) if flat else made
+    return made if call.as_map else call.add(Flatten(), made.name)
 
 
 def plain(op: Op) -> Callable[[Call], Value]:

@@ -28,10 +28,17 @@ class Fixed:
 
 
 @dataclass(frozen=True)
+class Size:
+    """A number that a graph computes from the sizes of its inputs, such as the batch."""
+
+
+@dataclass(frozen=True)
 class Partial:
     """Operators that together are one layer, of which some were read: ``kind`` is how far that is.
 
-    `source` is the layer that they began with, `data` what was learned on the way.
+    `source` is the layer that they began with, `data` what was learned on the way. ``view`` is that layer's result in
+    another shape (`data`, batch left out), its values in the same order; ``spread`` is one [1x1xC] repeated for every
+    pixel.
     """
 
     kind: str
@@ -39,7 +46,7 @@ class Partial:
     data: tuple[Any, ...] = ()
 
 
-Value = Ref | Fixed | Partial | tuple[Any, ...]
+Value = Ref | Fixed | Size | Partial | tuple[Any, ...]
 
 
 class Outside(Exception):
