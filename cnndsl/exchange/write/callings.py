@@ -11,6 +11,7 @@ from cnndsl.exchange.write.tree import Body, Group, Layer, Repeat, bodies_of, la
 from cnndsl.ir import Graph
 from cnndsl.ops import operations
 from cnndsl.ops.conv import Conv
+from cnndsl.ops.dense import Dense
 from cnndsl.ops.joins import Add, Concat, Mul
 from cnndsl.ops.pool import AvgPool, MaxPool
 from cnndsl.tokens import KEYWORDS
@@ -59,6 +60,8 @@ def _look(body: Body, graph: Graph) -> str:
         return "fire" if isinstance(body[0], Layer) and not body[0].arms else "inception"
     if depthwise and len(convs) > 1:
         return "separable" if len(convs) == 2 else "bottleneck"
+    if any(isinstance(graph.by_name[item.node].op, Dense) for item in layers_within(body)):
+        return "head"
     ends = graph.by_name[last.node].op if isinstance(last := body[-1], Layer) else None
     if len(convs) == 1:
         return "transition" if isinstance(ends, AvgPool) else "stage" if isinstance(ends, MaxPool) else "convolution"

@@ -12,7 +12,7 @@ from cnndsl.exchange.write.alike import kind_of_group
 from cnndsl.exchange.write.labels import referred
 from cnndsl.exchange.write.layout import lines_of
 from cnndsl.exchange.write.names import is_main
-from cnndsl.exchange.write.tree import Body, Group, Item, Layer, Repeat, bodies_of, items_within, layers_within
+from cnndsl.exchange.write.tree import Body, Group, Item, Layer, Repeat, bodies_of, end_of, items_within, layers_within
 from cnndsl.exchange.write.words import op_text
 from cnndsl.ir import Graph
 from cnndsl.ops import operations
@@ -126,7 +126,15 @@ class Repeats:
                 starts.add(place)
                 place += len(line)
             done: Body = []
+            found = dict(runs)
             for number, times in reversed(runs):
+                # Where passes could begin at several lines, the right one is that where all of them get the same.
+                later = range(number + 1, min(number + length, len(body)))
+                if not self._turns(body[number : number + length]) and any(
+                    found.get(other) == times and other in starts and self._turns(body[other : other + length])
+                    for other in later
+                ):
+                    continue
                 unit = body[number : number + length]
                 whole = {number, number + length} <= starts
                 if number >= start and whole and self._saves(unit, times):
@@ -135,6 +143,14 @@ class Repeats:
                     passes = [body[at : at + length] for at in range(number, start, length)]
                     done.append(Repeat(None, passes))
             body[:] = [*done, *body[start:]]
+
+    def _turns(self, unit: Body) -> bool:
+        """Whether a pass makes what it gets."""
+        first = unit[0]
+        if not isinstance(first, Layer) or first.arms:
+            return False
+        made = self.graph.by_name[end_of(unit, first.node)]
+        return self.graph.types_of(self.graph.by_name[first.node])[:1] == (made.type,)
 
     def put_single_passes(self, body: Body) -> None:
         """In groups that are like others but for having once what these repeat: a repeat of one pass."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
-from cnndsl.exchange.write.alike import kind_of_group
+from cnndsl.exchange.write.alike import kind_of_group, shortcut
 from cnndsl.exchange.write.blocks import MOST_PARAMETERS
 from cnndsl.exchange.write.layout import lines_of
 from cnndsl.exchange.write.tree import Body, Group, Layer, Repeat, bodies_of, items_within, written_layers
@@ -30,6 +30,7 @@ class _Line:
 
     items: Body
     kind: Hashable
+    """What makes it like others: its layers, and whether convolutions are depthwise or 1x1."""
     size: int
 
 
@@ -95,11 +96,26 @@ class Units:
             op = self.graph.by_name[item.node].op
             assert op is not None
             size += len(op_text(op, {})) + 4 + 12 * len(item.arms)
-        convs = [op for i in written_layers(items) if isinstance(op := self.graph.by_name[i.node].op, Conv)]
+        convs = self._convs(items)
         first = items[0]
         if isinstance(first, Group) and id(first) in self.kinds:
             return _Line(items, ("unit", self.kinds[id(first)], len(items)), CALL)
-        return _Line(items, (kind, frozenset(op.groups == op.filters > 1 for op in convs)), size)
+        return _Line(items, (kind, frozenset((op.groups == op.filters > 1, op.kernel == (1, 1)) for op in convs)), size)
+
+    def _convs(self, body: Body) -> list[Conv]:
+        """The convolutions of a text, but for projections, which one of two alike parts may lack."""
+        found = []
+        for item in body:
+            inner = list(bodies_of(item)[:1] if isinstance(item, Repeat) else bodies_of(item))
+            if isinstance(item, Layer):
+                op = self.graph.by_name[item.node].op
+                found.extend([op] if isinstance(op, Conv) else [])
+                short = shortcut(item, self.graph)
+                if short is not None:
+                    del inner[short]
+            for one in inner:
+                found.extend(self._convs(one))
+        return found
 
     # --- choosing --------------------------------------------------------------------------------------
 
@@ -128,6 +144,9 @@ class Units:
         first = [item for line in runs[0] for item in line.items]
         if len(first) == 1 and isinstance(first[0], Group | Repeat):
             return 0
+        cores = {self._core(line) for line in runs[0]}
+        if len(cores) == 1 and None not in cores:
+            return 0  # one repeat of calls, once defaults say what differs
         layers = sum(1 for _ in written_layers(first))
         if layers < 3:
             return 0
@@ -136,6 +155,15 @@ class Units:
         if arguments > MOST_PARAMETERS:
             return 0
         return (len(runs) - 1) * size - len(runs) * (CALL + ARGUMENT * arguments) - DEFINITION
+
+    def _core(self, line: _Line) -> Hashable | None:
+        """The unit that a line calls or repeats, and nothing else."""
+        match line.items:
+            case [Group() as group]:
+                return self.kinds.get(id(group))
+            case [Repeat(passes=[[Group() as group], *_])]:
+                return self.kinds.get(id(group))
+        return None
 
     def _arguments(self, runs: Sequence[Body]) -> int:
         """How many numbers differ between alike bodies, equal ones counted once."""
