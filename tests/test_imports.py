@@ -61,6 +61,8 @@ OUTSIDE: dict[str, str] = {
     "exchange/onnx/constants.py exchange/onnx/nodes_arithmetic.py exchange/onnx/nodes_dense.py "
     "exchange/onnx/nodes_shapes.py exchange/onnx/nodes_windows.py exchange/onnx/operators.py "
     "exchange/onnx/patterns.py exchange/onnx/patterns_lrn.py": "numpy",
+    "exchange/torch/arithmetic.py exchange/torch/backend.py exchange/torch/call.py exchange/torch/export.py "
+    "exchange/torch/graphs.py exchange/torch/layers.py exchange/torch/maps.py": "torch",
     "portable": "torch PIL",
     "standalone/build.py": "torch",
     "runtime": "torch numpy",
