@@ -102,7 +102,7 @@ def conv2d(
             # Values gathered one by one take registers: with 4 warps the 7x7 of ResNet spills, and in fp32 the 11x11 of
             # AlexNet does in tiles of 64x64.
             warps = 8
-        block_crs = _gpu_conv2d_step(dtype, channels, reduction)
+        block_crs = _gpu_conv2d_step(dtype, channels, reduction, columns=block_k)
         # A tile of scales passes through shared memory beside that of the input.
         stages = _gpu_stages(target, dtype, (block_npq * (2 if scaled else 1) + block_k) * block_crs)
     blocks = "n" if pooled else f"cdiv(n * {pixels}, {block_npq})"
@@ -244,7 +244,7 @@ def _gpu_tile(
     return block_rows, block_columns, warps
 
 
-def _gpu_conv2d_step(dtype: DType, channels: int, reduction: int) -> int:
+def _gpu_conv2d_step(dtype: DType, channels: int, reduction: int, *, columns: int) -> int:
     """Choose BLOCK_CRS: 128 bytes per row, a line of shared memory, unless the reduction is shorter.
 
     It need not divide the channels: for 96 channels on sm_90, a step of 64 over the flattened reduction takes
@@ -254,7 +254,9 @@ def _gpu_conv2d_step(dtype: DType, channels: int, reduction: int) -> int:
     if channels % 8 != 0:
         wide = 32  # values gathered one by one: a wider step only takes registers
     elif dtype == "fp32":
-        wide = 16  # a step is unrolled into single multiplications: 32 of them spill on sm_80
+        # A step is unrolled into single multiplications: 32 of them spill on sm_80. Not with 16 columns, whose 128
+        # threads would copy filters by 8 bytes with 16.
+        wide = 16 if columns > 16 else 32
     return max(16, min(wide, power_of_two_from(reduction)))
 
 

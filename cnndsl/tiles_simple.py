@@ -50,7 +50,7 @@ def global_pool(target: Target, dtype: DType, *, channels: int, image: tuple[int
         # Only channels and images are divided among programs: the shortest runs that fill sectors.
         columns = min(power_of_two_from(channels), 64 // ITEM_BYTES[dtype])
         rows = min(power_of_two_from(_area(image)), 1024 // columns)
-        warps = min(max(rows * columns // 256, 1), 4)
+        warps = min(max(rows * columns // _least(target, dtype), 1), 4)
     return Tiling(
         constants=(("BLOCK_HW", rows), ("BLOCK_C", columns)),
         num_warps=warps,
@@ -199,15 +199,19 @@ def _tile(
         columns = min(power_of_two_from(channels), 4096)
         return _interpreter_rows(pixels * batch, columns), columns, 1
     columns = _gpu_columns(channels, ITEM_BYTES[dtype])
-    # Two tiles per multiprocessor, where there is that much work. A warp has at least 256 elements: 8 for a
-    # thread, of which AMD's warps have 64.
-    least = max(256, target.warp_size * 16 // ITEM_BYTES[dtype])
+    # Two tiles per multiprocessor, where there is that much work.
+    least = _least(target, dtype)
     elements = largest
     while elements > least and cdiv(pixels * batch, elements // columns) * cdiv(channels, columns) < (
         2 * target.num_multiprocessors
     ):
         elements //= 2
     return elements // columns, columns, min(4, elements // least)
+
+
+def _least(target: Target, dtype: DType) -> int:
+    """Elements of a warp: 256, and 16 bytes for a thread, of which AMD's warps have 64."""
+    return max(256, target.warp_size * 16 // ITEM_BYTES[dtype])
 
 
 def _gpu_columns(channels: int, itemsize: int) -> int:

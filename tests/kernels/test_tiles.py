@@ -60,6 +60,21 @@ def test_conv2d_tiles_cover_the_output(target, dtype, channels, filters, kernel,
 
 
 @given(
+    target=st.sampled_from([t for t in targets.TARGETS if t.kind == "cuda"]),
+    dtype=DTYPES,
+    channels=st.integers(8, 256).map(lambda groups_of_8: groups_of_8 * 8),
+    filters=st.integers(1, 512),
+    size=st.integers(1, 112),
+)
+def test_a_thread_copies_16_bytes_of_filters_and_of_input(target, dtype, channels, filters, size):
+    tiling = tiles.conv2d(target, dtype, channels=channels, filters=filters, kernel=(1, 1), output=(size, size))
+    blocks = dict(tiling.constants)
+    for side in ("BLOCK_NPQ", "BLOCK_K"):
+        bytes_ = blocks[side] * blocks["BLOCK_CRS"] * tiles.ITEM_BYTES[dtype]
+        assert bytes_ >= 16 * target.warp_size * tiling.num_warps
+
+
+@given(
     target=TARGETS,
     dtype=DTYPES,
     features=st.integers(1, 30000),
