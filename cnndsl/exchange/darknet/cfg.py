@@ -8,84 +8,42 @@ less than its size by default, of which the smaller half comes first.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnndsl.errors import CnnError, Diagnostic, diagnostic, did_you_mean, problem
+from cnndsl.exchange.darknet.sections import Section, SectionError, sections_of
 from cnndsl.exchange.model import Builder, Model
 from cnndsl.files import read_text
 from cnndsl.ir import InputSpec, TensorType
-from cnndsl.ops.activations import Elu, Gelu, LeakyRelu, Relu, Relu6, Sigmoid, Silu, Tanh
+from cnndsl.ops.activations import Elu, LeakyRelu, Relu, Relu6, Sigmoid, Silu, Tanh
 from cnndsl.ops.base import Op
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.dense import Dense
 from cnndsl.ops.global_pool import GlobalAvgPool
-from cnndsl.ops.joins import Add, Concat
+from cnndsl.ops.joins import Add, Concat, Mul
 from cnndsl.ops.normalize import BatchNorm, LocalResponseNorm
 from cnndsl.ops.pool import MaxPool
 from cnndsl.ops.reshape import Dropout, Flatten, Softmax
 from cnndsl.ops.window import output_size
 
-MAX_SECTIONS = 10_000
-"""Layers of one file; the largest published network, Darknet-53 with its heads, has 107."""
-
 _ACTIVATIONS: dict[str, Op | None] = {
     "linear": None, "logistic": Sigmoid(), "relu": Relu(), "leaky": LeakyRelu(0.1), "tanh": Tanh(), "elu": Elu(),
-    "relu6": Relu6(), "swish": Silu(), "gelu": Gelu(),
+    "relu6": Relu6(), "swish": Silu(),
 }  # fmt: skip
+"""Its `gelu` is an approximation by tanh, and so none of these."""
+
+_TRAINING = frozenset({
+    "learning_rate", "stopbackward", "burnin_update", "train", "onlyforward", "clip", "dot", "antialiasing_train",
+})  # fmt: skip
+
+_STORED = frozenset({"dontload", "dontloadscales", "numload", "flipped"})
+"""Options that say what the file of weights leaves out, or has in another order."""
+
+_OTHER = frozenset({"binary", "xnor", "antialiasing", "maxpool_depth", "scale_wh"})
+"""Options with which a layer computes something else."""
 
 _EPS = 1e-5
 """Darknet's batch norm on a GPU; on a CPU it adds 1e-6 to the root instead, which no other framework does."""
-
-
-@dataclass
-class Section:
-    """One section: its name, the line that it begins on, and its options, which are struck out as they are read."""
-
-    name: str
-    line: int
-    options: dict[str, tuple[str, int]] = field(default_factory=dict)
-
-    def text(self, key: str, default: str) -> str:
-        """The value of an option."""
-        return self.options.pop(key, (default, 0))[0]
-
-    def integer(self, key: str, default: int) -> int:
-        """An option that is a whole number. Raises `_SectionError`."""
-        return int(self._number(key, default, int))
-
-    def real(self, key: str, default: float) -> float:
-        """An option that is a number. Raises `_SectionError`."""
-        return self._number(key, default, float)
-
-    def integers(self, key: str) -> list[int]:
-        """An option that is a list of whole numbers. Raises `_SectionError`."""
-        text = self.text(key, "")
-        try:
-            return [int(part) for part in text.split(",") if part]
-        except ValueError:
-            raise _SectionError(f"{key}={text} is not a list of whole numbers") from None
-
-    def _number(self, key: str, default: float, kind: Callable[[str], float]) -> float:
-        text, line = self.options.pop(key, (None, 0))
-        if text is None:
-            return default
-        try:
-            value = kind(text)
-        except ValueError:
-            noun = "a whole number" if kind is int else "a number"
-            raise _SectionError(f"{key}={text[:40]} on line {line} is not {noun}") from None
-        if not abs(value) < 2**31:
-            raise _SectionError(f"{key}={text[:40]} on line {line} is too large")
-        return value
-
-
-class _SectionError(Exception):
-    """What is wrong with a section; `outside` is whether it is right but nothing here computes it."""
-
-    def __init__(self, text: str, *, outside: bool = False, help: str | None = None) -> None:  # noqa: A002
-        super().__init__(text)
-        self.outside, self.help = outside, help
 
 
 def read_cfg(path: str | Path) -> Model:
@@ -95,39 +53,8 @@ def read_cfg(path: str | Path) -> Model:
     that does not fit.
     """
     path = Path(path)
-    net, *layers = _sections(read_text(path), path)
+    net, *layers = sections_of(read_text(path), path)
     return _Reader(path, net).model(layers)
-
-
-def _sections(text: str, path: Path) -> list[Section]:
-    """The sections of a file, ``[net]`` first. Raises CnnError E0821."""
-
-    def broken(reason: str) -> CnnError:
-        return problem("E0821", f"{path} is not a network of Darknet: {reason}")
-
-    sections: list[Section] = []
-    for number, raw in enumerate(text.splitlines(), 1):
-        # Darknet drops every blank within a line, too.
-        line = "".join(raw.split())
-        if not line or line[0] in "#;":
-            continue
-        if line.startswith("["):
-            if not line.endswith("]"):
-                raise broken(f"line {number} begins a section with `[` and does not end it")
-            sections.append(Section(line[1:-1].lower(), number))
-            if len(sections) > MAX_SECTIONS:
-                raise broken(f"more than {MAX_SECTIONS:,} sections")
-            continue
-        key, equals, value = line.partition("=")
-        if not equals or not key:
-            raise broken(f"line {number} is neither `[section]` nor `option=value`")
-        if not sections:
-            raise broken(f"line {number} stands before the first section")
-        sections[-1].options[key] = (value, number)
-    if not sections or sections[0].name not in {"net", "network"}:
-        found = f"[{sections[0].name}]" if sections else "nothing"
-        raise broken(f"it must begin with [net], found {found}")
-    return sections
 
 
 class _Reader:
@@ -139,6 +66,8 @@ class _Reader:
         self.made: list[str] = []
         """The value of each section, by its number: routes count sections from 0."""
         self.value = ""
+        self.guessing = False
+        """Whether a layer was passed over, so that shapes behind it are not those of the file."""
         self.counts: dict[str, int] = {}
         self.readers: dict[str, Callable[[Section], None]] = {
             "convolutional": self.convolutional, "conv": self.convolutional, "connected": self.connected,
@@ -146,7 +75,7 @@ class _Reader:
             "avg": self.avgpool, "dropout": self.dropout, "softmax": self.softmax, "soft": self.softmax,
             "route": self.route, "shortcut": self.shortcut, "batchnorm": self.batchnorm,
             "normalization": self.normalization, "lrn": self.normalization, "activation": self.activate_only,
-            "cost": self.cost,
+            "scale_channels": self.scale_channels, "cost": self.cost,
         }  # fmt: skip
 
     def model(self, layers: list[Section]) -> Model:
@@ -154,7 +83,7 @@ class _Reader:
         mistakes: list[Diagnostic] = []
         try:
             layers = self.input(layers)
-        except _SectionError as error:
+        except SectionError as error:
             raise self.mistake(self.net, error) from error
         for section in layers:
             try:
@@ -163,10 +92,14 @@ class _Reader:
                     raise self.unknown(section)
                 reader(section)
                 self.check_options(section)
-            except _SectionError as error:
+            except SectionError as error:
                 mistakes.extend(self.mistake(section, error).diagnostics)
                 if not error.outside:
-                    break  # the shapes behind it are unknown
+                    break
+            except CnnError:
+                if not mistakes:
+                    raise
+                # Behind a layer that cannot be kept, shapes are not those of the file.
             self.made.append(self.value)
         if mistakes:
             raise CnnError(mistakes)
@@ -175,24 +108,29 @@ class _Reader:
         self.builder.output("main", self.value)
         return self.builder.finish()
 
-    def mistake(self, section: Section, error: _SectionError) -> CnnError:
+    def mistake(self, section: Section, error: SectionError) -> CnnError:
         where = f"[{section.name}] on line {section.line}"
         helps = (error.help,) if error.help else ()
         if error.outside:
             return CnnError((diagnostic("E0822", f"{self.path}: {where} cannot be kept: {error}", help=helps),))
         return problem("E0821", f"{self.path}: {where} is wrong: {error}", help=helps)
 
-    def unknown(self, section: Section) -> _SectionError:
+    def unknown(self, section: Section) -> SectionError:
+        self.guessing = True
         near = did_you_mean(section.name, self.readers)
         reason = "no layer of the language computes it"
-        return _SectionError(reason, outside=True, help=f"the nearest section is [{near}]" if near else None)
+        return SectionError(reason, outside=True, help=f"the nearest section is [{near}]" if near else None)
 
     def check_options(self, section: Section) -> None:
         """Options of training change nothing here; others that nobody read do."""
-        idle = {"learning_rate", "stopbackward", "binary", "xnor", "burnin_update", "train", "dontload", "onlyforward",
-                "dontloadscales", "numload", "clip", "flipped", "dot", "antialiasing_train"}  # fmt: skip
-        for key in sorted(section.options.keys() - idle):
-            self.builder.note(f"[{section.name}] on line {section.line}: option {key} is not known and was left out")
+        for key in sorted(section.options.keys() - _TRAINING):
+            value, line = section.options[key]
+            if key in _OTHER and value != "0":
+                reason = f"{key}={value[:40]} on line {line} makes another layer of it"
+                raise SectionError(reason, outside=True)
+            if key not in _OTHER:
+                why = "is about its file of weights" if key in _STORED else "is not known"
+                self.builder.note(f"[{section.name}] on line {section.line}: option {key} {why} and was left out")
 
     # --- the input ---
 
@@ -201,7 +139,7 @@ class _Reader:
         height, width = self.net.integer("height", 0), self.net.integer("width", 0)
         channels = self.net.integer("channels", 0)
         if min(height, width, channels) < 1:
-            raise _SectionError("it must give height, width and channels; networks of plain `inputs` are no pictures")
+            raise SectionError("it must give height, width and channels; networks of plain `inputs` are no pictures")
         spec = InputSpec()
         if layers and layers[0].name == "crop":
             crop, *layers = layers
@@ -229,7 +167,7 @@ class _Reader:
         if name not in _ACTIVATIONS:
             near = did_you_mean(name, _ACTIVATIONS)
             reason = f"activation={name[:40]} is none of the language's"
-            raise _SectionError(reason, outside=True, help=f"the nearest is {near}" if near else None)
+            raise SectionError(reason, outside=True, help=f"the nearest is {near}" if near else None)
         op = _ACTIVATIONS[name]
         if op is not None:
             self.value = self.add(op, section=section)
@@ -250,9 +188,12 @@ class _Reader:
         filters = section.integer("filters", 1)
         normalized = bool(section.integer("batch_normalize", 0))
         if min(size, stride_y, stride_x, dilation, groups, filters) < 1 or pad < 0:
-            raise _SectionError("filters, size, stride, groups and dilation are at least 1, and padding at least 0")
+            raise SectionError("filters, size, stride, groups and dilation are at least 1, and padding at least 0")
+        if 2 * pad != size - 1 and dilation > 1 and size > 1:
+            # It computes the size as without dilation, and windows as with; they agree by this padding alone.
+            raise SectionError("with dilation, it must pad by half of an odd size", outside=True)
         op = Conv(
-            filters, (size, size), stride=(stride_y, stride_x), pad=(pad,) * 4, dilation=(dilation,) * 2,
+            filters, (size, size), stride=(stride_y, stride_x), pad=(pad * dilation,) * 4, dilation=(dilation,) * 2,
             groups=groups, bias=not normalized,
         )  # fmt: skip
         self.value = self.add(op, section=section)
@@ -263,7 +204,7 @@ class _Reader:
     def connected(self, section: Section) -> None:
         units = section.integer("output", 1)
         if units < 1:
-            raise _SectionError("output is at least 1")
+            raise SectionError("output is at least 1")
         normalized = bool(section.integer("batch_normalize", 0))
         self.value = self.add(Dense(units, bias=not normalized), section=section)
         if normalized:
@@ -276,7 +217,7 @@ class _Reader:
         size = section.integer("size", stride)
         total = section.integer("padding", size - 1)
         if min(size, stride_y, stride_x) < 1 or total < 0:
-            raise _SectionError("size and stride are at least 1, and padding at least 0")
+            raise SectionError("size and stride are at least 1, and padding at least 0")
         x = self.builder.type(self.value)
         before = total // 2
         sides: list[int] = []
@@ -299,7 +240,7 @@ class _Reader:
         groups, temperature = section.integer("groups", 1), section.real("temperature", 1.0)
         if groups != 1 or temperature != 1 or section.text("tree", "") or section.integer("spatial", 0):
             reason = "only a softmax over all values, of temperature 1 and without a tree, is a layer of the language"
-            raise _SectionError(reason, outside=True, help="the nearest layer is `softmax`")
+            raise SectionError(reason, outside=True, help="the nearest layer is `softmax`")
         if self.builder.type(self.value).is_map:
             self.value = self.add(Flatten(), section=section)
         self.value = self.add(Softmax(), section=section)
@@ -318,10 +259,10 @@ class _Reader:
         size, alpha = section.integer("size", 5), section.real("alpha", 0.0001)
         beta, kappa = section.real("beta", 0.75), section.real("kappa", 1.0)
         if size < 1:
-            raise _SectionError("size is at least 1")
+            raise SectionError("size is at least 1")
         if size % 2 == 0:
             reason = f"its window of {size} channels has the extra one above, the language's (and torch's) below"
-            raise _SectionError(reason, outside=True, help="the nearest layer is `lrn` with an odd size")
+            raise SectionError(reason, outside=True, help="the nearest layer is `lrn` with an odd size")
         self.builder.note(
             "lrn: Darknet does not divide alpha by the size, so alpha is multiplied here; and by a mistake of its code "
             "it leaves channel size / 2 out of every sum, which is not kept: results differ slightly from Darknet's"
@@ -334,31 +275,40 @@ class _Reader:
         here = len(self.made)
         found = index + here if index < 0 else index
         if not 0 <= found < here:
-            raise _SectionError(f"there is no layer {index} before layer {here}")
+            raise SectionError(f"there is no layer {index} before layer {here}")
         return self.made[found]
 
     def route(self, section: Section) -> None:
         if section.integer("groups", 1) != 1:
             reason = "it takes a part of a tensor's channels"
-            raise _SectionError(reason, outside=True, help="the nearest layer is `@label`, which takes all of them")
+            raise SectionError(reason, outside=True, help="the nearest layer is `@label`, which takes all of them")
         section.text("group_id", "0")
         sources = [self.source(index) for index in section.integers("layers")]
         if not sources:
-            raise _SectionError("layers must name at least one layer")
+            raise SectionError("layers must name at least one layer")
         self.value = sources[0] if len(sources) == 1 else self.add(Concat(), *sources, section=section)
 
     def shortcut(self, section: Section) -> None:
         sources = [self.source(index) for index in section.integers("from")]
         if not sources:
-            raise _SectionError("from must name a layer")
+            raise SectionError("from must name a layer")
         types = {self.builder.type(name) for name in (self.value, *sources)}
-        if len(types) > 1:
+        if len(types) > 1 and not self.guessing:
             reason = f"it adds tensors of different shapes, {' and '.join(sorted(map(str, types)))}, where they overlap"
-            raise _SectionError(reason, outside=True, help="`add` needs equal shapes; a 1x1 convolution makes them so")
+            raise SectionError(reason, outside=True, help="`add` needs equal shapes; a 1x1 convolution makes them so")
         if section.text("weights_type", "none") not in {"none", ""} or {
             section.real("alpha", 1.0), section.real("beta", 1.0)
         } != {1.0}:  # fmt: skip
-            raise _SectionError("its weighted sum is none of the language's", outside=True, help="the nearest is `add`")
+            raise SectionError("its weighted sum is none of the language's", outside=True, help="the nearest is `add`")
         section.text("weights_normalization", "none")
         self.value = self.add(Add(), self.value, *sources, section=section)
+        self.activated(section, "linear")
+
+    def scale_channels(self, section: Section) -> None:
+        """An earlier layer's result, each channel times the one value of it that was just computed."""
+        source = self.source(section.integer("from", 0))
+        gate, scaled = self.builder.type(self.value), self.builder.type(source)
+        if gate.shape != (1, 1, scaled.channels) and not self.guessing:
+            raise SectionError(f"it scales {scaled} by {gate}, which has not one value for each channel")
+        self.value = self.add(Mul(), source, self.value, section=section)
         self.activated(section, "linear")
