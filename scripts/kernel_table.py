@@ -24,7 +24,7 @@ from cnndsl.passes.fuse import fuse
 from cnndsl.passes.plan import plan
 from cnndsl.passes.simplify import simplify
 from cnndsl.targets import Target
-from cnndsl.tiles import DType
+from cnndsl.tiles import Aim, DType
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "kernels.md"
@@ -90,7 +90,8 @@ def rows(target: str, dtype: DType, networks: Iterable[str] = EXAMPLES) -> Itera
     seen: set[str] = set()
     for network in networks:
         program = load_path(ROOT / "examples" / f"{network}.cnn")
-        groups = fuse(simplify(elaborate(program, choose_network(program, None), None)))
+        graph = simplify(elaborate(program, choose_network(program, None), None))
+        groups = fuse(graph, Aim(dtype=dtype))
         made = package(plan(groups, target=targets.get(target), dtype=dtype))
         for kernel in made.kernels:
             if kernel.digest not in seen:
