@@ -23,7 +23,7 @@ MULTIPROCESSOR_RATE = 64.0
 MULTIPROCESSORS = 132
 
 RATES: Mapping[DType, float] = {"fp32": 40e3, "tf32": 200e3, "fp16": 400e3, "bf16": 400e3}
-"""Operations per nanosecond of a convolution that keeps the machine busy: about half of the peak, two thirds in fp32."""
+"""Operations per nanosecond of a convolution that keeps the machine busy: half of the peak, two thirds in fp32."""
 
 MOST_CHANNELS = 4096
 """The means of all channels are in registers: 16 of them in each of 256 threads."""

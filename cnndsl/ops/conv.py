@@ -181,13 +181,10 @@ class Conv(Op):
         return {"weight": weight, "bias": (self.filters,)} if self.bias or folded else {"weight": weight}
 
     def _packed(self, x: TensorType) -> tuple[int, ...]:
-        """The shape that the kernel wants: [K, R, S, C], but [R, S, K, 1] where no products are summed over channels."""
+        """The shape that the kernel wants: [K, R, S, C], but [R, S, K, 1] where no channels are summed."""
         if self._is_depthwise(x):
             return (*self.kernel, self.filters, 1)
         return (self.filters, *self.kernel, x.channels // self.groups)
-
-    def _is_depthwise(self, x: TensorType) -> bool:
-        return self.groups > 1 and x.channels == self.groups
 
     def lower(self, site: Site) -> tuple[Launch, ...]:
         assert not isinstance(self.pad, str)

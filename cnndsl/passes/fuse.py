@@ -110,16 +110,16 @@ class Group:
         return (*self.inputs, *(name for name in (self.scale, self.residual) if name is not None))
 
 
+_ONE = Aim()
+
+
 @dataclass(frozen=True)
 class Groups:
     """A whole network as groups in computing order, which may be another one than the graph's."""
 
     graph: Graph
     groups: tuple[Group, ...]
-    aim: Aim = Aim()
-
-
-_ONE = Aim()
+    aim: Aim = _ONE
 
 
 def fuse(graph: Graph, aim: Aim = _ONE) -> Groups:

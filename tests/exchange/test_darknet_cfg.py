@@ -181,7 +181,8 @@ def test_convolutions(
     amount = {"": 0, "pad=1\n": size // 2, "padding=2\n": 2}[pad]
     assume(dilation == 1 or 2 * amount == size - 1)  # else windows and their number disagree, which is refused
     text = f"[convolutional]\nfilters=4\nsize={size}\nstride={stride}\n{pad}"
-    text += f"dilation={dilation}\n" * (dilation > 1) + "batch_normalize=1\n" * normalized + (f"activation={activation}\n" if activation else "")
+    text += f"dilation={dilation}\n" * (dilation > 1) + "batch_normalize=1\n" * normalized
+    text += (f"activation={activation}\n" if activation else "")
     found = model(tmp_path_factory.mktemp("cfg"), net(text))
     generator = torch.Generator().manual_seed(3)
     weights = {}

@@ -1,6 +1,6 @@
 """pool_linear_kernel against torch in fp64, and against the two kernels that it stands for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest

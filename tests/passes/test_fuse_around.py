@@ -1,12 +1,12 @@
 """Products before a convolution, averages behind it, and averages before a dense layer."""
 
 import pytest
+from boundary_checks import check_costs, check_edges
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import Example, networks
 from stages import graph_of, groups_of, launches, simplified, titles, written
 
-from boundary_checks import check_costs, check_edges
 from cnndsl.passes.boundaries import boundaries
 from cnndsl.passes.fuse import fuse
 from cnndsl.passes.plan import plan
