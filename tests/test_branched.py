@@ -139,7 +139,7 @@ SPECS = {
 }
 
 
-@pytest.mark.parametrize("name", SPECS.keys() | MODELS)
+@pytest.mark.parametrize("name", sorted(SPECS.keys() | MODELS))
 def test_preprocessing(name: str) -> None:
     (node,) = graph_of(name).inputs
     assert node.type.shape == (224, 224, 3)

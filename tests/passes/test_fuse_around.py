@@ -198,7 +198,8 @@ def test_the_reasons_give_what_is_expected() -> None:
 
 
 def test_kernels_and_constants() -> None:
-    groups = groups_of(f"{X} {GATE} m: mul(@i) c: conv(4, 1) r: relu g: globalavgpool f: conv(9, 1) v: silu h: dense(2)")
+    tail = "c: conv(4, 1) r: relu g: globalavgpool f: conv(9, 1) v: silu h: dense(2)"
+    groups = groups_of(f"{X} {GATE} m: mul(@i) {tail}")
     for target in ("sm_90", "interpreter"):
         planned = plan(groups, target=get(target), dtype="fp16")
         dense = "linear_small_kernel" if target == "sm_90" else "linear_kernel"
