@@ -44,7 +44,7 @@ def test_counts(name: str) -> None:
     assert (parameters(graph), macs(graph) / 1e6) == PUBLISHED[name]
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", sorted(BLOCKS))
 def test_block_files_read(name: str) -> None:
     program = load_path(EXAMPLES / name)
     assert program.blocks
