@@ -158,6 +158,6 @@ def identifier(name: str, *, otherwise: str) -> str:
 
 
 def path_of(name: str, *, otherwise: str) -> str:
-    """A foreign layer's name as a path: parts between dots and slashes, each of letters, digits, underscores and hyphens."""
+    """A foreign name as a path: parts between dots and slashes, of letters, digits, underscores and hyphens."""
     parts = (re.sub(r"[^0-9A-Za-z_-]+", "_", part).strip("_-") for part in re.split(r"[./]", name))
     return ".".join(part for part in parts if part) or otherwise

@@ -12,7 +12,9 @@ from torch.nn import functional as f
 from cnndsl.errors import CnnError
 from cnndsl.exchange.caffe import read_prototxt
 from cnndsl.exchange.caffe.schema import net_parameter
+from cnndsl.exchange.caffe.unknown import unknown_options
 from cnndsl.exchange.model import Model
+from cnndsl.exchange.write import write
 
 INPUT = 'name: "Net"\ninput: "data"\ninput_dim: 1\ninput_dim: {2}\ninput_dim: {0}\ninput_dim: {1}\n'
 
@@ -57,7 +59,7 @@ def caffe_pooling(
     if any(pad):
         for axis, (size, s, p) in enumerate(zip((height, width), stride, pad, strict=True)):
             out[axis] -= (out[axis] - 1) * s >= size + p
-    y = np.empty((n, c, *out))
+    y = np.empty((n, c, *(max(0, size) for size in out)))
     for i in range(out[0]):
         for j in range(out[1]):
             top, left = i * stride[0] - pad[0], j * stride[1] - pad[1]
@@ -78,13 +80,14 @@ def caffe_pooling(
     shape=st.tuples(*[st.integers(3, 9)] * 2),
 )  # fmt: skip
 @example(mode="MAX", kernel=(3, 3), stride=(2, 2), pad=(0, 0), up=True, shape=(8, 8))
+@example(mode="AVE", kernel=(4, 4), stride=(2, 2), pad=(0, 0), up=True, shape=(3, 3))
+@example(mode="MAX", kernel=(4, 4), stride=(5, 5), pad=(0, 0), up=True, shape=(3, 9))
 @example(mode="AVE", kernel=(3, 3), stride=(2, 2), pad=(1, 1), up=True, shape=(8, 7))
 @example(mode="MAX", kernel=(1, 1), stride=(3, 3), pad=(0, 0), up=True, shape=(5, 5))
 @example(mode="MAX", kernel=(2, 2), stride=(3, 3), pad=(0, 0), up=True, shape=(6, 6))
 @example(mode="MAX", kernel=(2, 3), stride=(3, 2), pad=(1, 0), up=True, shape=(6, 6))
 def test_pooling(tmp_path_factory, mode, kernel, stride, pad, up, shape) -> None:
     assume(all(p < k for p, k in zip(pad, kernel, strict=True)))  # Caffe checks that itself
-    assume(all(k <= size + 2 * p for k, size, p in zip(kernel, shape, pad, strict=True)))
     text = net(
         f"Pooling pooling_param {{ pool: {mode} kernel_h: {kernel[0]} kernel_w: {kernel[1]} stride_h: {stride[0]} "
         f"stride_w: {stride[1]} pad_h: {pad[0]} pad_w: {pad[1]} round_mode: {'CEIL' if up else 'FLOOR'} }}",
@@ -100,7 +103,7 @@ def test_pooling(tmp_path_factory, mode, kernel, stride, pad, up, shape) -> None
         if diagnostic.code == "E0822":  # a window without a pixel
             assert not np.isfinite(expected).all()
         else:
-            assert any(p > k // 2 for p, k in zip(pad, kernel, strict=True))
+            assert min(expected.shape) < 1 or any(p > k // 2 for p, k in zip(pad, kernel, strict=True))
         return
     torch.testing.assert_close(run(found, torch.from_numpy(x)), torch.from_numpy(expected), rtol=1e-12, atol=1e-12)
 
@@ -188,6 +191,58 @@ layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
     assert found.graph.by_name["lrn"].text == "lrn(size=3, alpha=0.5, k=2)"
 
 
+def test_weights_that_are_not_where_the_wiring_says(tmp_path: Path) -> None:
+    """A file of weights with a wiring of its own, or without one: nothing is made up, and nothing lost in silence."""
+    layers = """
+layer { name: "bn" type: "BatchNorm" bottom: "data" top: "bn" }
+layer { name: "sc" type: "Scale" bottom: "bn" top: "sc" scale_param { bias_term: true } }
+layer { name: "two" type: "Scale" bottom: "sc" top: "two" }
+layer { name: "one" type: "Bias" bottom: "two" top: "one" }
+"""
+    text = INPUT.format(4, 4, 3) + layers
+    three = [np.arange(1, 4, dtype=np.float32) * i for i in range(1, 8)]
+    one = np.ones(1, np.float32)
+    blobs = {"bn": ("", [three[0], three[1], one]), "sc": ("", three[2:4]), "two": ("", three[4:5]),
+             "one": ("", three[5:6])}  # fmt: skip
+    x = torch.randn(1, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    a, b, c, d, e, f_ = (torch.from_numpy(t).double()[:, None, None] for t in three[:6])
+    y = ((x - a) / (b + 1e-5).sqrt() * c + d) * e + f_
+    plain = caffemodel(tmp_path, blobs, text)
+    torch.testing.assert_close(run(model(tmp_path, text, plain), x), y, rtol=1e-6, atol=1e-6)
+    # Without a wiring, as some converters write it.
+    bare = caffemodel(tmp_path, blobs, text.replace('bottom: "bn"', "").replace('bottom: "sc"', ""))
+    found = model(tmp_path, text, bare)
+    torch.testing.assert_close(run(found, x), y, rtol=1e-6, atol=1e-6)
+    assert not any("left out" in note for note in found.notes)
+    # A Scale, and a Bias, without values.
+    for name in ("sc", "two", "one"):
+        lacking = caffemodel(tmp_path, {k: v for k, v in blobs.items() if k != name}, text)
+        with pytest.raises(CnnError) as caught:
+            model(tmp_path, text, lacking)
+        assert f"lacks its {'bias' if name == 'one' else 'weight'}" in caught.value.diagnostics[0].message
+    # Values of a layer that the network has not.
+    more = text + 'layer { name: "fc" type: "InnerProduct" bottom: "one" top: "fc" }'
+    extra = caffemodel(tmp_path, {**blobs, "fc": ("", [np.ones((2, 48), np.float32)])}, more)
+    assert "no layer has the weights of `fc`: left out" in model(tmp_path, text, extra).notes
+
+
+def test_layers_of_one_name(tmp_path: Path) -> None:
+    """Of two Scales without a name, the one behind a BatchNorm is a part of it, and the other is not."""
+    text = net("BatchNorm", "Scale", "ReLU", "Scale")
+    found = model(tmp_path, text.replace('name: "l1"', "").replace('name: "l3"', ""))
+    assert [n.op.name for n in found.graph.nodes[1:]] == ["batchnorm", "relu", "batchnorm"]
+    assert found.graph.nodes[1].op.affine
+
+
+def test_large_sizes_take_no_memory(tmp_path: Path) -> None:
+    """MUTATION: vectors of 4e9 ones would take 16 GB each."""
+    wide = "InnerProduct inner_product_param { num_output: 2000000000 }"
+    found = model(tmp_path, net(wide, "Power power_param { scale: 2 }", shape=(2, 2, 1)))
+    assert found.graph.nodes[-1].type.size == 2_000_000_000
+    with pytest.raises(CnnError, match="at most 68,719,476,736"):
+        model(tmp_path, net(wide, shape=(80, 80, 3)))
+
+
 # --- wiring ----------------------------------------------------------------------------------------
 
 
@@ -211,6 +266,50 @@ layer { name: "prob" type: "Softmax" bottom: "cat" top: "prob" }
     assert not any("`loss`" in note for note in found.notes)
 
 
+def test_what_is_silenced_and_compared(tmp_path: Path) -> None:
+    """What a loss compares are outputs, both of them; what is silenced is none."""
+    found = model(tmp_path, INPUT.format(8, 7, 3) + """
+layer { name: "a" type: "ReLU" bottom: "data" top: "a" }
+layer { name: "b" type: "TanH" bottom: "data" top: "b" }
+layer { name: "c" type: "Sigmoid" bottom: "data" top: "c" }
+layer { name: "quiet" type: "Silence" bottom: "c" }
+layer { name: "loss" type: "ContrastiveLoss" bottom: "a" bottom: "b" bottom: "label" top: "loss" }
+""")
+    assert dict(found.graph.outputs) == {"main": "b", "a": "a"}
+
+
+def test_squeeze_and_excitation(tmp_path: Path) -> None:
+    found = model(tmp_path, INPUT.format(8, 7, 3) + """
+layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "gate" type: "Sigmoid" bottom: "pool" top: "gate" }
+layer { name: "axpy" type: "Axpy" bottom: "gate" bottom: "data" bottom: "data" top: "out" }
+""")
+    x = torch.randn(2, 3, 8, 7, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(run(found, x), torch.sigmoid(x.mean((2, 3), keepdim=True)) * x + x)
+
+
+def test_stages(tmp_path: Path) -> None:
+    """A file with several networks says which by its state."""
+    layers = net("ReLU", 'TanH include { stage: "deploy" }', 'Sigmoid include { not_stage: "deploy" }')
+    layers = layers.replace("t1", "t0")
+    assert [n.op.name for n in model(tmp_path, layers).graph.nodes[1:]] == ["relu", "sigmoid"]
+    deploy = 'state { stage: "deploy" level: 2 } ' + layers
+    assert [n.op.name for n in model(tmp_path, deploy).graph.nodes[1:]] == ["relu", "tanh"]
+
+
+def test_options_that_are_not_known(tmp_path: Path) -> None:
+    """Those that change what a layer computes are told, those of training are not."""
+    found = model(tmp_path, net(
+        'Convolution param { lr_mult: 1 } convolution_param { num_output: 4 kernel_size: [1] strid: 2 # stride: 2\n'
+        'weight_filler { type: "xavier" "\'s" std: 0.1 } engine: CAFFE bias_filler: < type: "constant" > }',
+        "Pooling pooling_param { kernel_size: 2 ceil_mode: false }",
+    ))  # fmt: skip
+    assert [note for note in found.notes if "option" in note] == [
+        "option `strid` of convolution_param is not known and was left out",
+        "option `ceil_mode` of pooling_param is not known and was left out",
+    ]
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -225,6 +324,26 @@ def test_inputs(tmp_path: Path, head: str) -> None:
     found = model(tmp_path, head + ' layers { name: "r" type: RELU bottom: "data" top: "r" }')
     image = found.graph.nodes[0]
     assert (image.name, str(image.type), image.spec.order, image.spec.range) == ("data", "[5x6x3]", "bgr", 255)
+
+
+def test_inputs_of_other_kinds(tmp_path: Path) -> None:
+    """Several of one layer; labels that nothing here reads; pictures without colours."""
+    found = model(tmp_path, """
+layer { name: "in" type: "Input" top: "a" top: "b" top: "label" input_param {
+        shape { dim: 1 dim: 3 dim: 5 dim: 6 } shape { dim: 1 dim: 4 } shape { dim: 1 } } }
+layer { name: "fa" type: "InnerProduct" bottom: "a" top: "fa" inner_product_param { num_output: 4 } }
+layer { name: "sum" type: "Eltwise" bottom: "fa" bottom: "b" top: "sum" }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "sum" bottom: "label" top: "loss" }
+""")
+    assert [(n.name, str(n.type)) for n in found.graph.inputs] == [("a", "[5x6x3]"), ("b", "[4]")]
+    gray = model(tmp_path, """
+layer { name: "data" type: "Data" top: "data" top: "label"
+        transform_param { crop_size: 28 force_gray: true mean_value: 33 scale: 0.00390625 } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 4 } }
+""")
+    spec = gray.graph.nodes[0].spec
+    assert (str(gray.graph.nodes[0].type), spec.range, spec.mean, spec.std) == ("[28x28x1]", 255, (33,), (256,))
+    assert "range=255" in write(gray).text
 
 
 def test_train_val_files(tmp_path: Path) -> None:
@@ -257,6 +376,10 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "
         (net("Convolution convolution_param { num_output: 4 }"), "E0801", "at least 1"),
         (net("Convolution convolution_param { num_output: 4 kernel_size: 9 }"), "E0801", "window does not fit"),
         (net("LRN lrn_param { local_size: 4 }"), "E0801", "4 channels"),
+        ("layers { layer { name: 'conv1' type: 'conv' } }", "E0821", "upgrade_net_proto_text"),
+        (net("LRN lrn_param { k: inf }"), "E0801", "lrn's k must be finite"),
+        (net("Scale scale_param { bias_term: true } bottom: 'data'"), "E0822", "a learned bias"),
+        (net("Axpy"), "E0801", "not three"),
         (net("Deconvolution"), "E0822", "no layer of the language computes it"),
         (net("Poolin"), "E0822", "Caffe's Pooling"),
         (net("LRN lrn_param { norm_region: WITHIN_CHANNEL }"), "E0822", "within a channel"),
@@ -268,7 +391,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "
         (net("Softmax softmax_param { axis: 2 }"), "E0822", "not over the channels"),
         (net("BatchNorm batch_norm_param { use_global_stats: false }"), "E0822", "statistics of the batch"),
     ],
-    ids=range(19),
+    ids=range(23),
 )
 def test_mistakes(tmp_path: Path, text: str, code: str, words: str) -> None:
     with pytest.raises(CnnError) as caught:
@@ -289,6 +412,13 @@ def test_deep_nesting(tmp_path: Path) -> None:
     with pytest.raises(CnnError) as caught:
         model(tmp_path, "layer { x " * 20_000)
     assert caught.value.diagnostics[0].code == "E0821"
+
+
+@given(st.text(alphabet='{}<>:;,[]" layer input_dim123\n', max_size=80))
+@example("[a.b/c] { x: 1 } [d] : <y: [1, {z: 2}]>")
+def test_options_of_garbage(text: str) -> None:
+    """Whatever protobuf may accept, looking for options comes to an end."""
+    assert len(list(unknown_options(text, net_parameter().DESCRIPTOR))) <= len(text)
 
 
 @given(st.text(alphabet='{}:" layer input_dim123\n', max_size=80) | st.binary(max_size=60))

@@ -40,8 +40,8 @@ class Layer:
     where: str
     bottoms: tuple[str, ...]
     weights: Mapping[str, torch.Tensor] | None
-    scaled: bool = False
-    """Whether a Scale behind it is a part of it."""
+    scale: str | None = None
+    """The Scale behind it that is a part of it."""
 
     @property
     def x(self) -> str:
@@ -163,12 +163,14 @@ def batch_norm(layer: Layer) -> str:
     p = layer.message.batch_norm_param
     if p.HasField("use_global_stats") and not p.use_global_stats:
         raise Outside("it computes with the statistics of the batch", nearest="batchnorm")
-    return layer.add(BatchNorm(eps=_short(p.eps), affine=layer.scaled), weighted=True)
+    return layer.add(BatchNorm(eps=_short(p.eps), affine=layer.scale is not None), weighted=True)
 
 
 def scale(layer: Layer) -> str:
     p = layer.message.scale_param
     if len(layer.bottoms) == 2:
+        if p.bias_term:
+            raise Outside("it multiplies two tensors and adds a learned bias", nearest="mul")
         a, b = (layer.builder.type(name) for name in layer.bottoms)
         if b.shape != (1, 1, a.channels) and a != b:
             raise Outside(f"it multiplies {a} by {b}", nearest="mul")
@@ -179,29 +181,36 @@ def scale(layer: Layer) -> str:
 
 
 def _affine(layer: Layer, *, bias: bool = True, weight: float | None = None, shift: float | None = None) -> str:
-    """A factor and a summand for each channel: a batch norm whose statistics are 0 and 1."""
+    """A factor and a summand for each channel: a batch norm whose statistics are 0 and 1.
+
+    Both are those of the layer's weights, of which it may lack the bias; `weight` and `shift` are numbers for all.
+    """
     import torch
 
     channels = layer.builder.type(layer.x).channels
-    zeros, ones = torch.zeros(channels), torch.ones(channels)
-    found = layer.weights or {}
-    learned = {
-        "weight": ones * weight if weight is not None else found.get("weight", ones),
-        "bias": zeros + shift if shift is not None else found.get("bias", zeros) if bias else zeros,
-        "running_mean": zeros,
-        "running_var": ones,
-    }
-    if weight is None and layer.weights is None:
+
+    def all_channels(value: float) -> torch.Tensor:
+        return torch.tensor(value, dtype=torch.float32).expand(channels)  # takes no memory, of however many
+
+    statistics = {"running_mean": all_channels(0.0), "running_var": all_channels(1.0)}
+    if weight is not None and shift is not None:
+        learned = {"weight": all_channels(weight), "bias": all_channels(shift)}
+    elif layer.weights is None:
         layer.builder.note(f"{layer.where} became a batchnorm: its mean is to be 0 and its variance 1 in the weights")
         return layer.builder.add(BatchNorm(eps=0.0), layer.x, name=layer.name, where=layer.where)
-    return layer.builder.add(BatchNorm(eps=0.0), layer.x, name=layer.name, where=layer.where, weights=learned)
+    else:
+        learned = {"weight": all_channels(1.0)} if weight is not None else {}
+        learned |= {} if bias else {"bias": all_channels(0.0)}
+        learned |= layer.weights
+    weights = learned | statistics
+    return layer.builder.add(BatchNorm(eps=0.0), layer.x, name=layer.name, where=layer.where, weights=weights)
 
 
 def bias(layer: Layer) -> str:
     p = layer.message.bias_param
     if len(layer.bottoms) != 1 or (p.axis, p.num_axes) != (1, 1):
         raise Outside("its summands are not one for each channel", nearest="batchnorm")
-    return _affine(layer)
+    return _affine(layer, weight=1.0)
 
 
 def power(layer: Layer) -> str:
@@ -223,9 +232,21 @@ def eltwise(layer: Layer) -> str:
     return layer.add(Add() if kind == "SUM" else Mul(), *layer.bottoms)
 
 
+def axpy(layer: Layer) -> str:
+    """The layer of the squeeze-and-excitation networks: a * x + y, of [1x1xC], [HxWxC] and [HxWxC]."""
+    if len(layer.bottoms) != 3:
+        raise layer.builder.mistake(f"{layer.where} reads {len(layer.bottoms)} tensors, not three")
+    a, x, y = layer.bottoms
+    if layer.builder.type(a).shape != (1, 1, layer.builder.type(x).channels):
+        raise Outside(f"it multiplies {layer.builder.type(x)} by {layer.builder.type(a)}", nearest="mul")
+    scaled = layer.builder.add(Mul(), x, a, name=f"{layer.name}_scale", where=layer.where)
+    return layer.add(Add(), scaled, y)
+
+
 def concat(layer: Layer) -> str:
     p = layer.message.concat_param
-    if (p.concat_dim if p.HasField("concat_dim") else p.axis) not in {1, -3}:
+    last = -len(layer.builder.type(layer.x).torch_shape)
+    if (p.concat_dim if p.HasField("concat_dim") else p.axis) not in {1, last}:
         raise Outside("it joins along an axis other than the channels", nearest="concat")
     return layer.x if len(layer.bottoms) == 1 else layer.add(Concat(), *layer.bottoms)
 
@@ -289,6 +310,7 @@ LAYERS: dict[str, Callable[[Layer], str]] = {
     "Bias": bias,
     "Power": power,
     "Eltwise": eltwise,
+    "Axpy": axpy,
     "Concat": concat,
     "Flatten": flatten,
     "Reshape": reshape,

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnndsl.errors import CnnError, Diagnostic, diagnostic, did_you_mean, problem, reason_of
+from cnndsl.errors import CnnError, Diagnostic, diagnostic, did_you_mean, listed, problem, reason_of
 from cnndsl.exchange.caffe.layers import LAYERS, Layer, Outside
 from cnndsl.exchange.caffe.schema import net_parameter
+from cnndsl.exchange.caffe.unknown import unknown_options
 from cnndsl.exchange.model import Builder, Model
 from cnndsl.files import read_text
 from cnndsl.ir import InputSpec, TensorType
@@ -33,9 +34,11 @@ V1_TYPES = {
 
 DATA = frozenset({"Input", "Data", "ImageData", "MemoryData", "HDF5Data", "WindowData", "DummyData"})
 
+WEIGHTED = frozenset({"Convolution", "InnerProduct", "BatchNorm", "Scale", "Bias"})
+
 TRAINING = frozenset({
     "Accuracy", "SoftmaxWithLoss", "EuclideanLoss", "HingeLoss", "SigmoidCrossEntropyLoss", "InfogainLoss",
-    "MultinomialLogisticLoss", "ContrastiveLoss", "Silence",
+    "MultinomialLogisticLoss", "ContrastiveLoss",
 })  # fmt: skip
 """Layers that compare with labels: inference has none."""
 
@@ -70,12 +73,16 @@ def read_prototxt(path: str | Path, *, weights: str | Path | None = None) -> Mod
         from cnndsl.exchange.caffe import read_caffemodel
 
         tensors = read_caffemodel(weights)
-    return _Reader(path, _parsed(path), tensors, given=weights is not None).model()
-
-
-def _parsed(path: Path) -> Any:
-    """The message that a text is. Raises CnnError E0821."""
     text = read_text(path)
+    message = _parsed(text, path)
+    reader = _Reader(path, message, tensors, given=weights is not None)
+    for name, option in unknown_options(text, message.DESCRIPTOR):
+        reader.builder.note(f"option `{option}` of {name} is not known and was left out")
+    return reader.model()
+
+
+def _parsed(text: str, path: Path) -> Any:
+    """The message that a text is. Raises CnnError E0821."""
     try:
         from google.protobuf import text_format
 
@@ -98,20 +105,23 @@ def _parts(message: Any) -> Iterable[_Part]:
         if old:
             name = layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[layer.type].name
             type_ = V1_TYPES.get(name, name)
-        included = [_meets(rule) for rule in layer.include]
-        excluded = [_meets(rule) for rule in layer.exclude]
+        included = [_meets(rule, message.state) for rule in layer.include]
+        excluded = [_meets(rule, message.state) for rule in layer.exclude]
         if (included and not any(included)) or any(excluded):
             continue
         yield _Part(layer, layer.name or type_, type_, tuple(layer.bottom), tuple(layer.top))
 
 
-def _meets(rule: Any) -> bool:
-    """Whether a rule holds at inference, at level 0 and without stages."""
+def _meets(rule: Any, state: Any) -> bool:
+    """Whether a rule holds at inference, at the level and in the stages that the file names, if any."""
     if rule.HasField("phase") and rule.phase != TEST:
         return False
-    if (rule.HasField("min_level") and rule.min_level > 0) or (rule.HasField("max_level") and rule.max_level < 0):
+    if rule.HasField("min_level") and state.level < rule.min_level:
         return False
-    return not rule.stage
+    if rule.HasField("max_level") and state.level > rule.max_level:
+        return False
+    stages = set(state.stage)
+    return stages >= set(rule.stage) and not stages & set(rule.not_stage)
 
 
 class _Reader:
@@ -125,9 +135,13 @@ class _Reader:
         self.used: set[str] = set()
         self.made: dict[str, None] = {}
         """Nodes that are some layer's result, in order; those that nothing reads are outputs."""
-        self.absorbed: set[str] = set()
+        self.absorbed: set[int] = set()
+        """The numbers of Scales that are parts of the BatchNorms before them."""
 
     def model(self) -> Model:
+        if any(layer.HasField("layer") for layer in self.message.layers):
+            help_ = "Caffe's own `upgrade_net_proto_text` makes it one that is read"
+            raise problem("E0821", f"{self.path} is of a Caffe before 2014", help=(help_,))
         parts = list(_parts(self.message))
         if not parts:
             raise problem("E0821", f"{self.path} is not a network of Caffe: it has no layers")
@@ -138,16 +152,23 @@ class _Reader:
         for number, part in enumerate(parts):
             if part.type in DATA:
                 continue
+            if part.type == "Silence":
+                self.used.update(self.values[b] for b in part.bottoms if b in self.values)
+                continue
             if part.type in TRAINING:
-                if part.type != "Silence":
-                    self.builder.note(f"{part.where} compares with labels and was left out")
-                self.used.update(self.values[b] for b in part.bottoms[1:] if b in self.values)
+                self.builder.note(f"{part.where} compares with labels and was left out")
                 continue
             if unknown & set(part.bottoms):
                 unknown.update(part.tops)
                 continue
+            if number in self.absorbed:
+                self.values |= dict.fromkeys(part.tops, self.values[part.bottoms[0]])
+                continue
+            scale = scales.get(number)
+            if scale is not None:
+                self.absorbed.add(scale)
             try:
-                self.read(part, scales.get(number))
+                self.read(part, None if scale is None else parts[scale].name)
             except Outside as reason:
                 mistakes.append(self.outside(part, reason))
                 unknown.update(part.tops)
@@ -156,6 +177,7 @@ class _Reader:
                 unknown.update(part.tops)
         if mistakes:
             raise CnnError(mistakes)
+        self.note_unused(parts)
         ends = [name for name in self.made if name not in self.used]
         for name in reversed(ends):  # the last is the network's own, those before it are branches
             self.builder.output(name.rpartition(".")[2], name)
@@ -174,11 +196,14 @@ class _Reader:
         if not shapes and message.input_dim:
             dims = list(message.input_dim)
             shapes = [dims[i : i + 4] for i in range(0, len(dims), 4)]
-        for number, blob in enumerate(message.input):
-            self.declare(blob, shapes[number] if number < len(shapes) else [], InputSpec())
+        found = [(blob, shapes[i] if i < len(shapes) else [], InputSpec()) for i, blob in enumerate(message.input)]
         for part in parts:
-            if part.type in DATA and part.tops:
-                self.declare(part.tops[0], *_data(part))
+            if part.type in DATA:
+                found += [(top, s, _preparation(part)) for top, s in zip(part.tops, _shapes(part), strict=False)]
+        # Labels are for layers that compare alone.
+        read = {blob for part in parts if part.type not in {*DATA, *TRAINING, "Silence"} for blob in part.bottoms}
+        for blob, shape, spec in [one for one in found if one[0] in read] or found[:1]:
+            self.declare(blob, shape, spec)
         if not self.values:
             raise problem("E0821", f"{self.path} is not a network of Caffe: it has no input", help=(
                 'a deploy.prototxt says `input: "data"` and its shape',))  # fmt: skip
@@ -194,14 +219,24 @@ class _Reader:
                 reason = f"{self.path}: input `{blob}` has {shown}; it needs n, channels, height, width"
                 help_ = "a deploy.prototxt has the shape; a train_val.prototxt gives it by crop_size"
                 raise problem("E0821", reason, help=(help_,))
-        if type_.is_map and type_.channels == 3:
-            spec = InputSpec(range=255, order="bgr", mean=spec.mean, std=spec.std)
-            self.builder.note("Caffe's pictures are blue, green, red in 0..255, less a mean that its file may not name")
+        if type_.is_map and type_.channels in {1, 3}:
+            order = "bgr" if type_.channels == 3 else "rgb"
+            mean, std = (_each(values, type_.channels) for values in (spec.mean, spec.std))
+            spec = InputSpec(range=255, order=order, mean=mean, std=std)
+            colours = "blue, green, red in 0..255" if order == "bgr" else "in 0..255"
+            self.builder.note(f"Caffe's pictures are {colours}, less a mean that its file may not name")
         self.values[blob] = self.builder.input(blob, type_, spec=spec)
 
     # --- layers ---
 
-    def read(self, part: _Part, scale: _Part | None) -> None:
+    def note_unused(self, parts: list[_Part]) -> None:
+        """Tell which layers of the file of weights the network has not, or has not with weights."""
+        known = {part.name for part in parts if part.type in WEIGHTED}
+        unused = dict.fromkeys(name for name in (key.rpartition(".")[0] for key in self.weights) if name not in known)
+        if unused:
+            self.builder.note(f"no layer has the weights of {listed([f'`{name}`' for name in unused])}: left out")
+
+    def read(self, part: _Part, scale: str | None) -> None:
         bottoms = []
         for blob in part.bottoms:
             if blob not in self.values:
@@ -209,21 +244,17 @@ class _Reader:
                 reason = f"{self.path}: {part.where} reads `{blob}`, which no layer before it makes"
                 raise problem("E0821", reason, help=(f"did you mean `{near}`?",) if near else ())
             bottoms.append(self.values[blob])
-        if part.name in self.absorbed:
-            self.values |= dict.fromkeys(part.tops, bottoms[0])
-            return
         reader = LAYERS.get(part.type)
         if reader is None:
             near = did_you_mean(part.type, LAYERS)
             raise Outside("no layer of the language computes it", nearest=f"Caffe's {near}" if near else None)
         if not bottoms:
             raise problem("E0821", f"{self.path}: {part.where} reads nothing")
-        if scale is not None:
-            self.absorbed.add(scale.name)
-        layer = Layer(
-            self.builder, part.message, part.name, part.where, tuple(bottoms), scaled=scale is not None,
-            weights=self.weights_of(part.name) if self.given else None,
-        )  # fmt: skip
+        weights = None
+        if self.given:
+            # A Scale's weights are under the BatchNorm's name, where the file of weights has the same wiring.
+            weights = (self.weights_of(scale) if scale is not None else {}) | self.weights_of(part.name)
+        layer = Layer(self.builder, part.message, part.name, part.where, tuple(bottoms), weights, scale)
         result = reader(layer)
         for blob in part.tops:
             self.values[blob] = result
@@ -236,41 +267,56 @@ class _Reader:
         return {k.removeprefix(prefix): t for k, t in self.weights.items() if k.rpartition(".")[0] == name}
 
 
-def _data(part: _Part) -> tuple[list[int], InputSpec]:
-    """The shape that a layer of data gives, and how its pictures are prepared."""
+def _each(values: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:
+    """One number for each channel; one alone is for all."""
+    return values * channels if values is not None and len(values) == 1 else values
+
+
+def _shapes(part: _Part) -> list[list[int]]:
+    """The shapes of what a layer of data gives; labels, which come second from most, have none."""
     match part.type:
-        case "Input":
-            shapes = part.message.input_param.shape
-            return (list(shapes[0].dim) if shapes else []), InputSpec()
+        case "Input" | "DummyData":
+            p = part.message.input_param if part.type == "Input" else part.message.dummy_data_param
+            shapes = [list(shape.dim) for shape in p.shape]
+            if not shapes and part.type == "DummyData":
+                shapes = [list(dims) for dims in zip(p.num, p.channels, p.height, p.width, strict=False)]
+            # One shape is for all.
+            return shapes * len(part.tops) if len(shapes) == 1 else shapes or [[]]
         case "MemoryData":
             p = part.message.memory_data_param
-            return [p.batch_size, p.channels, p.height, p.width], InputSpec()
-        case "DummyData":
-            p = part.message.dummy_data_param
-            if p.shape:
-                return list(p.shape[0].dim), InputSpec()
-            return [next(iter(v), 0) for v in (p.num, p.channels, p.height, p.width)], InputSpec()
+            return [[p.batch_size, p.channels, p.height, p.width]]
+    p = part.message.transform_param
+    return [[1, 1 if p.force_gray else 3, p.crop_size, p.crop_size]]
+
+
+def _preparation(part: _Part) -> InputSpec:
+    """How the pictures of a layer of data are prepared: (x - mean) * scale."""
+    if part.type in {"Input", "DummyData"}:
+        return InputSpec()
     p = part.message.transform_param
     mean = tuple(round(v, 4) for v in p.mean_value)
-    if len(mean) == 1:
-        mean *= 3
-    scale = (1 / p.scale,) * 3 if p.scale not in {0, 1} else None
-    return [1, 3, p.crop_size, p.crop_size], InputSpec(mean=mean or None, std=scale)
+    return InputSpec(mean=mean or None, std=(round(1 / p.scale, 6),) if p.scale not in {0, 1} else None)
 
 
-def _scales(parts: list[_Part]) -> dict[int, _Part]:
-    """For each BatchNorm, by its number, the Scale of one input that alone reads its result."""
+def _scales(parts: list[_Part]) -> dict[int, int]:
+    """For each BatchNorm the Scale of one input that alone reads its result, both by their numbers."""
     producer: dict[str, int] = {}
-    readers: dict[int, list[_Part]] = {}
+    readers: dict[int, list[int]] = {}
     for number, part in enumerate(parts):
         for blob in part.bottoms:
             if blob in producer:
-                readers.setdefault(producer[blob], []).append(part)
+                readers.setdefault(producer[blob], []).append(number)
         producer |= dict.fromkeys(part.tops, number)
     return {
         number: found[0]
         for number, found in readers.items()
-        if parts[number].type == "BatchNorm" and len(found) == 1
-        and found[0].type == "Scale" and len(found[0].bottoms) == 1
-        and (found[0].message.scale_param.axis, found[0].message.scale_param.num_axes) == (1, 1)
-    }  # fmt: skip
+        if parts[number].type == "BatchNorm" and len(found) == 1 and _is_per_channel(parts[found[0]])
+    }
+
+
+def _is_per_channel(part: _Part) -> bool:
+    """Whether it is a Scale with a factor for each channel."""
+    if part.type != "Scale" or len(part.bottoms) != 1:
+        return False
+    p = part.message.scale_param
+    return (p.axis, p.num_axes) == (1, 1)
