@@ -151,7 +151,10 @@ class _Regions:
         most = max(starts, key=starts.count)
         assert most is not None
         depth = 1 + max(piece.depth for piece in pieces if piece.start == most)
-        if starts.count(most) < 2 or not any(p.items for p in pieces if p.start == most) or depth > MAX_NESTING:
+        # Beside tensors from elsewhere, arms are worth their braces only where there are several.
+        arms = sum(bool(piece.items) for piece in pieces if piece.start == most)
+        needed = 1 if starts.count(most) == len(starts) else 2
+        if starts.count(most) < 2 or arms < needed or depth > MAX_NESTING:
             self._referring(node)
             return
         item = Layer(node.name)

@@ -237,7 +237,7 @@ def fold_calls(body: Body, kept: set[str]) -> None:
 def _drop_labels(body: Body, kept: set[str]) -> None:
     """Labels such as stage1, stage2 of calls of a block `stage`."""
     calls = [item for item in body if isinstance(item, Group) and item.block is not None]
-    for name in {item.block.name for item in calls if item.block is not None}:
+    for name in dict.fromkeys(item.block.name for item in calls if item.block is not None):
         mine = [item for item in calls if item.block is not None and item.block.name == name]
         labels = {label for item in body if (label := getattr(item, "label", None)) is not None}
         scope = Scope("", None, {})

@@ -20,6 +20,9 @@ from cnndsl.ops.conv import Conv
 LONGEST = 8
 """Lines of a unit."""
 
+MOST_UNITS = 24
+"""A text with more blocks is no easier to read than one with less."""
+
 CALL, ARGUMENT, DEFINITION = 16, 6, 50
 """Characters that a call, each of its arguments and a block's frame take, about."""
 
@@ -50,10 +53,13 @@ class Units:
         self.kinds: dict[int, Hashable] = {}
         """The kinds of the groups that were made, by identity."""
         self.lines: dict[int, list[_Line]] = {}
+        self.plain: dict[int, _Line] = {}
+        """Lines of layers alone, which stay as they are, by their first item."""
+        self.numbers: dict[Hashable, int] = {}
 
     def find(self, body: Body) -> None:
         """Group what comes again, at any depth."""
-        while True:
+        for _ in range(MOST_UNITS):
             best = self._best(list(self._bodies(body, set())))
             if best is None:
                 return
@@ -83,8 +89,19 @@ class Units:
 
     def _lines_of(self, body: Body) -> list[_Line]:
         if id(body) not in self.lines:
-            self.lines[id(body)] = [self._line(items) for items in lines_of(body, self.graph)]
+            self.lines[id(body)] = [self._known(items) for items in lines_of(body, self.graph)]
         return self.lines[id(body)]
+
+    def _known(self, items: Body) -> _Line:
+        line = self.plain.get(id(items[0]))
+        if line is not None and len(line.items) == len(items):
+            return line
+        line = self._line(items)
+        # A number is compared in no time, and what a kind is made of is not.
+        line = _Line(items, self.numbers.setdefault(line.kind, len(self.numbers)), line.size)
+        if all(isinstance(item, Layer) and not item.arms for item in items):
+            self.plain[id(items[0])] = line
+        return line
 
     def _line(self, items: Body) -> _Line:
         alone = any(isinstance(i, Layer) and i.node in self.kept for i in items_within(items))
@@ -134,7 +151,8 @@ class Units:
                         runs.append((place, first))
         best, most = None, 0
         for kinds, runs in found.items():
-            if len(runs) > 1:
+            size = sum(line.size + 8 for line in self._lines_of(bodies[runs[0][0]])[runs[0][1] :][: len(kinds)])
+            if len(runs) > 1 and (len(runs) - 1) * size - len(runs) * CALL - DEFINITION > most:
                 saved = self._saved([self._lines_of(bodies[b])[i : i + len(kinds)] for b, i in runs])
                 if saved > most:
                     best, most = kinds, saved
