@@ -51,7 +51,8 @@ def _module(node: Node, graph: Graph) -> nn.Module:
         case Dense() as op:
             return _dense(op, node, graph)
         case BatchNorm() as op:
-            return nn.BatchNorm2d(channels, op.eps, affine=op.affine)
+            kind = nn.BatchNorm2d if graph.types_of(node)[0].is_map else nn.BatchNorm1d
+            return kind(channels, op.eps, affine=op.affine)
         case LocalResponseNorm() as op:
             return nn.LocalResponseNorm(op.size, op.alpha, op.beta, op.k)
         case MaxPool(pad=(top, bottom, left, right)) as op if (top, left) == (bottom, right):
