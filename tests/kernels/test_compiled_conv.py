@@ -31,13 +31,14 @@ def conv(
     )  # fmt: skip
     constants = {
         "C": channels, "K": filters, "P": out, "Q": out, "R": kernel, "S": kernel, "GROUPS": 1,
-        "ACT_K": filters, "PRECISION": "tf32" if dtype == "tf32" else "ieee",
+        "ACT_K": filters, "PRECISION": "tf32" if dtype == "tf32" else "ieee", "HAS_SCALE": False, "POOL": False,
     }  # fmt: skip
     request = image_request(
         target, tiling, size=size, stride=stride, pad=pad, dtype=dtype, constants=constants
     )
     request |= {"module": "conv2d", "kernel": "conv2d_kernel"}
-    request["integers"] |= {"n": batch, "x_sn": channels * size * size}
+    request["pointers"]["s_ptr"] = None
+    request["integers"] |= {"n": batch, "x_sn": channels * size * size, "s_sn": 0}
     if nchw:
         request["integers"] |= {"x_sh": size, "x_sw": 1, "x_sc": size * size}
     else:
