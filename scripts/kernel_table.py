@@ -38,7 +38,7 @@ DTYPES: tuple[DType, ...] = ("fp16", "fp32")
 HEAD = """\
 # What the kernels compile to
 
-Every kernel of every example network, for tiles of a batch of 1, as Triton {triton} compiles it. A kernel that several
+Every kernel of the example networks without branches, for tiles of a batch of 1, as Triton {triton} compiles it. A kernel that several
 networks share stands once, with the network that has it first. `cnndsl inspect FILE --stage resources` prints the same
 for your own network, and `--stage sass` the code.
 
