@@ -67,14 +67,16 @@ EXCHANGE = (
     Code(
         code="E0817",
         title="an ONNX opset that is not written",
-        explanation="""`cnndsl export` writes ONNX's operators of opset 13 to 22. Before 13, softmax and reductions meant
+        explanation="""`cnndsl export` writes ONNX's operators of opset 13 to 22. Before 13, softmax and reductions
+            meant
             something else, and no runtime of today needs them.""",
         message="error[E0817]: opset 9 is not written\n = help: write one of 13 to 22",
     ),
     Code(
         code="E0821",
         title="not a network of Darknet or Caffe",
-        explanation="""A .cfg file of Darknet is a list of sections, [net] first, of lines `option=value`; a .prototxt of
+        explanation="""A .cfg file of Darknet is a list of sections, [net] first, of lines `option=value`; a
+            .prototxt of
             Caffe is a text of its network format. The message names the line at which the file stops being one.""",
         message="error[E0821]: alexnet.cfg is not a network of Darknet: it must begin with [net], found [conv]",
     ),
@@ -89,7 +91,8 @@ EXCHANGE = (
     Code(
         code="E0831",
         title="a module that torch.export cannot follow",
-        explanation="""`cnndsl.from_torch` takes a module as `torch.export` sees it: a fixed list of operators on tensors of
+        explanation="""`cnndsl.from_torch` takes a module as `torch.export` sees it: a fixed list of operators on
+            tensors of
             fixed shapes, in evaluation mode, from inputs [n, C, H, W] or [n, features]. Branches that depend on values,
             training mode and other inputs cannot be taken.""",
         message="error[E0831]: cannot take Net: it is in training mode\n = help: call `module.eval()` first",
@@ -97,8 +100,10 @@ EXCHANGE = (
     Code(
         code="E0832",
         title="an operator of torch that no layer computes",
-        explanation="""A module computes with an operator that the language has no layer for. Nothing is put in its place, for
-            the network would compute other numbers; all such operators of a module are told at once, each with the nearest
+        explanation="""A module computes with an operator that the language has no layer for. Nothing is put in its
+            place, for
+            the network would compute other numbers; all such operators of a module are told at once, each with the
+            nearest
             layer. `torch.compile(module, backend="cnndsl")` leaves those parts to torch.""",
         message="error[E0832]: cannot take Net: aten.cumsum (`cumsum` in `head`) is no layer of the language",
     ),
