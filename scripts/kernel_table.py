@@ -39,8 +39,8 @@ HEAD = """\
 # What the kernels compile to
 
 Every kernel of networks without branches, for tiles of a batch of 1, as Triton {triton} compiles it. A kernel that
-several networks share stands once, with the network that has it first. `cnndsl inspect FILE --stage resources` prints the same
-for your own network, and `--stage sass` the code.
+several networks share stands once, with the network that has it first. `cnndsl inspect FILE --stage resources`
+prints the same for your own network, and `--stage sass` the code.
 
 This page comes from compiling alone: no kernel here has run or been timed on a GPU. What it can promise, a test holds:
 every kernel compiles; none uses a stack or spills; shared memory is within the target's limit; in fp16 every
