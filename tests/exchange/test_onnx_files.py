@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from cnndsl.errors import CnnError
-from cnndsl.exchange.onnx import constants, read_onnx
+from cnndsl.exchange.onnx import constants, load, read_onnx
 from tests.exchange.onnx_graphs import const, model, node, random_inputs, read, run_ours, run_theirs, saved, weight
 
 
@@ -71,6 +71,11 @@ def test_files_of_other_kinds(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.onnx"
     path.write_bytes(content)
     assert refusal(path) == "E0813"
+
+
+def test_without_the_onnx_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "find_spec", lambda _: None)
+    assert refusal(saved(net(), tmp_path)) == "E0816"
 
 
 @pytest.mark.parametrize("path", ["missing.onnx", ".", "/dev/null"])

@@ -75,17 +75,17 @@ FORMS: dict[str, tuple[list[onnx.NodeProto], tuple[int, ...], list[onnx.TensorPr
     "negative pads": ([node("Conv", "x w", pads=[-1, 0, 0, 0])], (2, 5, 5), [W3], "has negative pads (-1, 0, 0, 0)"),
     "zero stride": ([node("Conv", "x w", strides=[0, 1])], (2, 5, 5), [W3], "has strides (0, 1)"),
     "dilated pool": (
-        [node("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2])], (2, 5, 5), [],
+        [node("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2])], (2, 6, 6), [],
         "takes only some pixels of its windows: dilations (2, 2)",
     ),
     "indices": ([node("MaxPool", "x", "h y", kernel_shape=[2, 2])], (2, 5, 5), [], "also makes the places"),
     "mean of half": (
-        [node("AveragePool", "x", kernel_shape=[3, 3], pads=[2, 0, 0, 0])], (2, 5, 5), [],
+        [node("AveragePool", "x", kernel_shape=[3, 3], pads=[2, 0, 0, 0])], (2, 6, 6), [],
         "has pads of more than half a window",
     ),
     "SAME beyond": (
-        [node("MaxPool", "x", kernel_shape=[1, 1], strides=[2, 2], auto_pad="SAME_UPPER")], (2, 5, 5), [],
-        "steps by (2, 2), further than its window (1, 1), with auto_pad SAME",
+        [node("MaxPool", "x", kernel_shape=[1, 1], strides=[3, 3], auto_pad="SAME_UPPER")], (2, 6, 6), [],
+        "steps by 3, further than its window, with auto_pad SAME_UPPER: a padding of -2",
     ),
     "even lrn": ([node("LRN", "x", size=4)], (6, 3, 3), [], "has a window of 4 channels"),
     "training": (

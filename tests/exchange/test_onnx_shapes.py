@@ -92,7 +92,8 @@ def test_a_shape_asserted_by_arithmetic(tmp_path: Path) -> None:
     """A border computed from the shape, as exporters write TensorFlow's SAME: all of it is known."""
     nodes = [
         node("Shape", "x", "s"), node("Gather", "s two", "h"), node("Add", "h one", "h1"), node("Mul", "h1 two", "m"),
-        node("Sub", "m h", "d"), node("Div", "d three", "q"), node("Unsqueeze", "q zero", "p"),
+        node("Sub", "m h", "d"), node("Div", "d three", "e"), node("Mod", "e three", "q"),
+        node("Unsqueeze", "q zero", "p"),
         node("Concat", "n n n p n n p n", "pads", axis=0), node("Pad", "x pads"),
     ]  # fmt: skip
     stored = [const(n, v) for n, v in (("one", 1), ("two", 2), ("three", 3), ("zero", [0]), ("n", [0]))]

@@ -251,11 +251,14 @@ _TABLE: dict[str, Callable[[Call], np.ndarray | list[np.ndarray]]] = {
     "Floor": _typed(np.floor),
     "Gather": _gather,
     "Greater": _plain(np.greater),
+    "GreaterOrEqual": _plain(np.greater_equal),
     "Identity": lambda c: c.array(0),
     "Less": _plain(np.less),
+    "LessOrEqual": _plain(np.less_equal),
     "Log": _typed(np.log),
     "Max": _typed(np.maximum),
     "Min": _typed(np.minimum),
+    "Mod": lambda c: (np.fmod if c.attributes.get("fmod", 0) else np.mod)(c.array(0), c.array(1)),
     "Mul": _typed(np.multiply),
     "Neg": _typed(np.negative),
     "Not": _plain(np.logical_not),
@@ -305,7 +308,10 @@ _SIZES: dict[str, Callable[[Call], int]] = {
     "Gather": _gather_bytes,
     "Range": _range_bytes,
     **dict.fromkeys(
-        ("Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "Or", "Pow", "Sub", "Sum", "Where"),
+        (
+            "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod",
+            "Mul", "Or", "Pow", "Sub", "Sum", "Where",
+        ),
         _broadcast_bytes,
     ),
 }

@@ -203,7 +203,7 @@ class Draft:
         waiting = [item]
         while waiting:
             number = waiting.pop()
-            if number in found:
+            if number in found or number in self._maps:
                 continue
             found.add(number)
             at = self.items[number]

@@ -1,4 +1,4 @@
-"""The inputs of an ONNX graph: their shapes, and those that a user gives."""
+"""The inputs of an ONNX graph and of its nodes: their shapes, and those that a user gives."""
 
 from __future__ import annotations
 
@@ -102,3 +102,22 @@ def _no_input(name: str, names: tuple[str, ...], origin: str) -> CnnError:
         "E0814", f"there is no input `{name}`" if name else "there are several inputs: write NAME=HxWxC",
         notes=(has,), help=(f"did you mean `{guess}`?",) if name and guess is not None else (),
     )
+
+
+def to_channels_first(node: onnx.NodeProto) -> bool:
+    """Whether a node makes [N, C, H, W] of [N, H, W, C]."""
+    return node.op_type == "Transpose" and any(
+        a.name == "perm" and tuple(a.ints) == (0, 3, 1, 2) for a in node.attribute
+    )
+
+
+def reads_of(node: onnx.NodeProto) -> list[str]:
+    """What a node reads, the nodes of its branches included."""
+    found = list(node.input)
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            graph = attribute.g
+            own = {name for inner in graph.node for name in inner.output} | {t.name for t in graph.initializer}
+            read = [name for inner in graph.node for name in reads_of(inner)] + [o.name for o in graph.output]
+            found += [name for name in read if name not in own]
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 
 import numpy as np
 
@@ -39,7 +40,11 @@ def pads_of(
         raise node.refuse(f"has an unknown auto_pad {auto}")
     pads: list[int] = []
     for size, k, s, d in zip((x.height, x.width), kernel, stride, dilation, strict=True):
-        total = max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
+        total = (-(-size // s) - 1) * s + d * (k - 1) + 1 - size
+        if total < -1:
+            # By ONNX's formula half of it moves the windows, which TensorFlow, whose word SAME is, does not do.
+            raise node.refuse(f"steps by {s}, further than its window, with auto_pad {auto}: a padding of {total}")
+        total = max(total, 0)
         less, more = total // 2, total - total // 2
         pads += (less, more) if auto == "SAME_UPPER" else (more, less)
     return pads[0], pads[1], pads[2], pads[3]
@@ -84,9 +89,6 @@ def _window(node: Node) -> tuple[int, tuple[int, int], tuple[int, int], Pads, bo
     kernel, stride = node.pair("kernel_shape", 1), steps_of(node, "strides")
     if node.ints("kernel_shape") is None or min(kernel) < 1:
         raise node.refuse(f"has kernel_shape {node.ints('kernel_shape')}")
-    if node.text("auto_pad", "NOTSET").startswith("SAME") and any(k < s for k, s in zip(kernel, stride, strict=True)):
-        # ONNX's formula gives a negative padding here; onnxruntime refuses it, or moves the windows, by the opset.
-        raise node.refuse(f"steps by {stride}, further than its window {kernel}, with auto_pad SAME", nearest="maxpool")
     dilation = node.ints("dilations") or (1, 1)
     if set(dilation) != {1}:
         raise node.refuse(f"takes only some pixels of its windows: dilations {dilation}", nearest="maxpool")
@@ -126,17 +128,17 @@ def _same_windows(
     Below and right the padding only says how many windows there are: torch's exporter writes `ceil` as more of it.
     """
     for rounding in (False, True):
-        found = list(pad)
+        found: list[int] = []
         for axis, size in enumerate((x.height, x.width)):
             k, s, before, after = kernel[axis], stride[axis], pad[2 * axis], pad[2 * axis + 1]
             wanted = output_size(size, k, stride=s, before=before, after=after, dilation=1, ceil=ceil)
-            for own in range(min(after, k // 2), -1, -1):
-                if output_size(size, k, stride=s, before=before, after=own, dilation=1, ceil=rounding) == wanted:
-                    found[2 * axis + 1] = own
-                    break
-        made = (found[0], found[1], found[2], found[3])
-        if _fits(made, kernel):
-            return made, rounding
+            same = (
+                own for own in range(k // 2 + 1)
+                if output_size(size, k, stride=s, before=before, after=own, dilation=1, ceil=rounding) == wanted
+            )  # fmt: skip
+            found += (before, *islice(same, 1))
+        if len(found) == 4 and _fits((found[0], found[1], found[2], found[3]), kernel):
+            return (found[0], found[1], found[2], found[3]), rounding
     return None
 
 

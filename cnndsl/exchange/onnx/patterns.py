@@ -202,6 +202,10 @@ def _wider(sweep: Sweep, item: Item, border: Item, op: Op) -> Item:
     return sweep.draft.item(op, *border.inputs, weights=item.weights, name=item.name, where=item.where)
 
 
+_FAR = 1000
+"""Layers that are looked at for one question; inception blocks and dense blocks have fewer before an activation."""
+
+
 def _positive(sweep: Sweep, number: int) -> bool:
     """Whether no value of an item is negative."""
     waiting, seen = [number], set[int]()
@@ -210,6 +214,8 @@ def _positive(sweep: Sweep, number: int) -> bool:
         if at in seen:
             continue
         seen.add(at)
+        if len(seen) > _FAR:
+            return False
         match sweep.of(at).op:
             case acts.Relu() | acts.Relu6() | acts.Sigmoid() | acts.HardSigmoid():
                 pass

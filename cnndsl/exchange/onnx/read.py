@@ -23,7 +23,15 @@ from cnndsl.exchange.onnx import (
 from cnndsl.exchange.onnx.arrays import array_of, stored_array
 from cnndsl.exchange.onnx.constants import FOLDED, Call, Folder, UnknownError
 from cnndsl.exchange.onnx.draft import Draft
-from cnndsl.exchange.onnx.inputs import Input, Shapes, dims_of, given_shapes, input_of
+from cnndsl.exchange.onnx.inputs import (
+    Input,
+    Shapes,
+    dims_of,
+    given_shapes,
+    input_of,
+    reads_of,
+    to_channels_first,
+)
 from cnndsl.exchange.onnx.load import NETWORK, Loaded, load_model
 from cnndsl.exchange.onnx.nearest import nearest
 from cnndsl.exchange.onnx.refused import Refused
@@ -154,12 +162,16 @@ class _Reader:
         given = given_shapes(shapes, tuple(v.name for v in values), str(self.path))
         batches: set[int | None] = set()
         found = []
+        readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in nodes:
+            for name in node.input:
+                readers.setdefault(name, []).append(node)
         for value in values:
-            readers = [node for node in nodes if value.name in node.input]
-            last = all(_to_channels_first(node) for node in readers)
+            own = readers.get(value.name, [])
             try:
+                last = all(map(to_channels_first, own)) and bool(own)
                 found.append(input_of(value, given.get(value.name), last=last))
-                self._need_floats(found[-1], readers)
+                self._need_floats(found[-1], own)
                 batches.add(found[-1].batch)
             except Refused as refused:
                 self._refuse(refused)
@@ -374,22 +386,3 @@ class _Reader:
 
 def _is_own(node: onnx.NodeProto) -> bool:
     return node.domain in OWN_DOMAINS or (node.domain, node.op_type) in CONTRIBUTED
-
-
-def _to_channels_first(node: onnx.NodeProto) -> bool:
-    """Whether a node makes [N, C, H, W] of [N, H, W, C]."""
-    return node.op_type == "Transpose" and any(
-        a.name == "perm" and tuple(a.ints) == (0, 3, 1, 2) for a in node.attribute
-    )
-
-
-def reads_of(node: onnx.NodeProto) -> list[str]:
-    """What a node reads, the nodes of its branches included."""
-    found = list(node.input)
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            graph = attribute.g
-            own = {name for inner in graph.node for name in inner.output} | {t.name for t in graph.initializer}
-            read = [name for inner in graph.node for name in reads_of(inner)] + [o.name for o in graph.output]
-            found += [name for name in read if name not in own]
-    return found
