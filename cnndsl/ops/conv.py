@@ -230,7 +230,8 @@ class Conv(Op):
                 "GROUPS": self.groups, "HAS_SCALE": site.scale is not None, "POOL": site.last is not None,
                 "ACT_K": site.activated, "PRECISION": site.precision,
             }
-            pointers["s_ptr"] = site.scale.pointer if site.scale is not None else "None"
+            result = pointers.pop("y_ptr")
+            pointers |= {"s_ptr": site.scale.pointer if site.scale is not None else "None", "y_ptr": result}
             strided["s:1"] = site.scale or site.y
         return (
             site.launch(

@@ -346,6 +346,7 @@ class Network(parameters.Path):
 
 def _planned_for(n: int) -> int:
     """The batch that tiles are chosen for where n pictures are passed."""
+    n = max(n, 1)  # no picture at all has a plan too
     return min(BATCHES, key=lambda b: max(b, n) / min(b, n))
 
 

@@ -16,8 +16,8 @@ NET = """network Net(width = 4) {
     input image [8x7x3]
     conv1: conv(width, 3x3, pad=1, bias=false) -> batchnorm -> relu
     dropout
-    fork: concat { { left: conv(4, 1x1) } { right: conv(4, 1x1) } }
-    sum: add { {} { relu } { tanh } }
+    fork: concat { { left: conv(4, 1x1) } { right: conv(4, 3x3, pad=1) } }
+    sum: add { {} { relu } { tanh } { silu } { elu } }
     last: conv(2, 1x1) -> sigmoid
 }
 """

@@ -27,6 +27,7 @@ CONSTANTS: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("STRIDE_H", "STRIDE_W", "DILATION_H", "DILATION_W", "GROUPS"), STEPS),
     **dict.fromkeys(("PAD_TOP", "PAD_BOTTOM", "PAD_LEFT", "PAD_RIGHT"), PADS),
     **dict.fromkeys(("HAS_BIAS", "HAS_RESIDUAL", "HAS_AFFINE", "COUNT_PAD", "INDEX64", "EMULATE_BF16"), FLAGS),
+    **dict.fromkeys(("HAS_SCALE", "POOL"), FLAGS),
     **dict.fromkeys(("BLOCK_NPQ", "BLOCK_NHW", "BLOCK_HW", "BLOCK_N", "BLOCK_K", "BLOCK_C", "BLOCK_CRS"), TILES),
     "BLOCK_F": TILES,
     "ACT": st.sampled_from(ACTIVATIONS),
@@ -53,7 +54,10 @@ OF_KERNELS: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("lrn_kernel", "SIZE"): st.sampled_from((1, 2, 3, 5, 9, 11, 20)),
     ("lrn_pool_kernel", "K"): st.sampled_from((2.0, 1, 0.5)),
 }
-FLAG_OF = {"b_ptr": "HAS_BIAS", "r_ptr": "HAS_RESIDUAL", "scale_ptr": "HAS_AFFINE", "shift_ptr": "HAS_AFFINE"}
+FLAG_OF = {
+    "b_ptr": "HAS_BIAS", "r_ptr": "HAS_RESIDUAL", "s_ptr": "HAS_SCALE", "scale_ptr": "HAS_AFFINE",
+    "shift_ptr": "HAS_AFFINE",
+}  # fmt: skip
 
 
 def entry_kernels() -> dict[str, str]:

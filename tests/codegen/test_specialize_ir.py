@@ -21,6 +21,9 @@ SETTINGS: tuple[tuple[str, DType, str, tuple[Any, ...], tuple[int, ...]], ...] =
     ("gfx942", "fp16", "fp16", AMD, (1, 16) if EVERYTHING else (16,)),
     ("interpreter", "bf16", "bf16", GPU, (1, 16) if EVERYTHING else (1,)),
 )
+# Matrix instructions multiply 16 values and more at once; the interpreter's tiles may be narrower.
+MATRIX_STEP = 16
+STEPS = ("BLOCK_CRS", "BLOCK_F")
 
 
 def cases_of(network: str) -> list[Case]:
@@ -30,6 +33,7 @@ def cases_of(network: str) -> list[Case]:
         for target, dtype, element, gpu, batches in SETTINGS
         for batch in batches
         for launch in launches(network, target, dtype, batch)
+        if all(value >= MATRIX_STEP for name, value in launch.constants if name in STEPS)
     ])
 
 

@@ -47,14 +47,14 @@ def test_what_does_not_match_is_compiled(every: Path, tmp_path: Path) -> None:
     folder = tmp_path / "every"
     shutil.copytree(every, folder)
     place = folder / "sm_90"
-    edited = place / "kernels" / "mean_sigmoid1.py"
+    edited = place / "kernels" / "mean_globalavgpool1.py"
     edited.write_text(f"\n{edited.read_text(encoding='utf-8')}", encoding="utf-8")  # one line further down is enough
     (place / "binaries" / "softmax1.json").unlink()
     other = place / "binaries" / "fc1.json"
     description = json.loads(other.read_text(encoding="utf-8"))
     other.write_text(json.dumps({**description, "triton_version": "0.1"}), encoding="utf-8")
     found = launched(folder, tmp_path / "cache", 1)
-    assert found["compiled"] == ["fc1", "mean_sigmoid1", "softmax1"]
+    assert found["compiled"] == ["fc1", "mean_globalavgpool1", "softmax1"]
     assert found["handed_over"] == len(kernels_of(place)) - 2  # the edited one's is there for nobody
 
 
