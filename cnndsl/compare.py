@@ -1,8 +1,6 @@
 """Two networks side by side: which layers correspond, and whether they compute the same numbers.
 
-Layers are paired by a weighted longest common subsequence over both computing orders (the dynamic programme of
-Needleman and Wunsch, 1970, with gaps that cost nothing): equal layers weigh most, then the same operation on the same
-shape, then the same operation on another, and names break ties.
+`compare_pairing` says which layers correspond; here each pair is judged, and each layer that only one network has.
 """
 
 from __future__ import annotations
@@ -10,23 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import pairwise
 from typing import Literal
 
+from cnndsl.compare_pairing import aligned, commutes
 from cnndsl.figures import counted
 from cnndsl.ir import Graph, InputSpec, Node, TensorType
 from cnndsl.ops.base import Op
 from cnndsl.ops.conv import Conv
+from cnndsl.ops.dense import Dense
 from cnndsl.ops.fields import show_value
 from cnndsl.ops.global_pool import AdaptiveAvgPool, GlobalAvgPool, GlobalMaxPool
 from cnndsl.ops.normalize import BatchNorm
 from cnndsl.ops.pool import AvgPool, MaxPool
+from cnndsl.ops.reshape import Flatten
 
 Verdict = Literal["same", "numbers", "shapes", "left", "right"]
 """``same`` numbers; the same shapes but other ``numbers``; other ``shapes``; only in the ``left`` or ``right`` one."""
-
-MAX_CELLS = 6_000_000
-"""Pairs of layers that are weighed; about four seconds. Larger networks pair layers of equal text in order alone."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +42,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All layers of both networks, in an order that keeps both computing orders."""
+    """All layers of both networks, in the left one's order; the right one's come in theirs but in swapped arms."""
 
     left: Graph
     right: Graph
     pairs: tuple[Pair, ...]
     outputs: tuple[str, ...]
-    """Sentences on outputs that do not correspond."""
+    """Sentences on outputs that do not correspond, the left network being A and the right one B."""
+    unsaid: tuple[str, ...] = ()
+    """Sentences on how pictures are prepared where only one network's file can say that."""
 
     @cached_property
     def same(self) -> bool:
@@ -65,116 +64,68 @@ class Comparison:
         return dict(left) == dict(right), [shape for _, shape in left] == [shape for _, shape in right]
 
 
-def compare(left: Graph, right: Graph) -> Comparison:
-    """Pair the layers of two elaborated networks and judge every pair."""
-    partners = _aligned(left, right)
-    judge = _Judge(left, right, partners)
+def compare(left: Graph, right: Graph, *, silent: tuple[bool, bool] = (False, False)) -> Comparison:
+    """Pair the layers of two elaborated networks and judge every pair.
+
+    `silent` is for each of them whether its format does not say how pictures are prepared: what such a network has by
+    default is then no difference.
+    """
+    partners = aligned(left, right)
+    judge = _Judge(left, right, partners, silent)
+    # Behind which of the left one's layers those stand that only the right one has.
+    owners = {name: own for own, name in partners.items()}
+    behind: dict[str | None, list[Pair]] = {}
+    place: str | None = None
+    for other in right.nodes:
+        place = owners.get(other.name, place)
+        if other.name not in owners:
+            behind.setdefault(place, []).append(_single(other, right, "right", judge.flat[1]))
     pairs: list[Pair] = []
-    following = iter(right.nodes)
+    waiting = behind.get(None, [])
     for node in left.nodes:
-        name = partners.get(node.name)
-        if name is None:
-            pairs.append(_single(node, left, "left"))
+        if node.name not in partners:
+            pairs.append(_single(node, left, "left", judge.flat[0]))
             continue
-        for other in following:
-            if other.name == name:
-                pairs.append(judge.pair(node, other))
-                break
-            pairs.append(_single(other, right, "right"))
-    pairs.extend(_single(other, right, "right") for other in following)
-    return Comparison(left, right, tuple(pairs), tuple(_output_differences(left, right, partners)))
+        pairs += (*waiting, judge.pair(node, right.by_name[partners[node.name]]))
+        waiting = behind.get(node.name, [])
+    outputs = tuple(_output_differences(left, right, partners))
+    return Comparison(left, right, (*pairs, *waiting), outputs, tuple(judge.unsaid))
 
 
-def _single(node: Node, graph: Graph, side: Literal["left", "right"]) -> Pair:
+def _single(node: Node, graph: Graph, side: Literal["left", "right"], flat: frozenset[str]) -> Pair:
     """A layer that only one network has."""
-    idle = node.op is not None and (node.op.transparent or _is_identity(node, graph))
-    reasons = ("without effect at inference",) if idle else ()
+    idle = _is_idle_layer(node, graph, flat)
+    reason = "without effect at inference"
+    if isinstance(node.op, Flatten):
+        dense = any(isinstance(user.op, Dense) for user in graph.users[node.name])
+        reason = "without effect: a dense layer flattens by itself" if dense else "without effect: another one flattens"
+    reasons = (reason,) if idle else ()
     return Pair(node if side == "left" else None, node if side == "right" else None, side, reasons, idle)
 
 
-def _is_identity(node: Node, graph: Graph) -> bool:
-    return isinstance(node.op, AdaptiveAvgPool) and graph.types_of(node) == (node.type,)
+def _is_idle_layer(node: Node, graph: Graph, flat: frozenset[str]) -> bool:
+    """Whether the network computes the same without it."""
+    match node.op:
+        case Flatten() | AdaptiveAvgPool():
+            return graph.types_of(node) == (node.type,) or (isinstance(node.op, Flatten) and node.name in flat)
+    return node.op is not None and node.op.transparent
 
 
-# --- pairing -----------------------------------------------------------------------------------------------
+def _flattened(graph: Graph) -> frozenset[str]:
+    """The nodes of which it makes no difference whether they are a map or its values in a row: all ends in `dense`."""
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        users = graph.users[node.name]
+        ends = all(isinstance(u.op, Dense) or (u.name in found and _is_each_value_alone(u)) for u in users)
+        if users and ends and node.name not in graph.returned:
+            found.add(node.name)
+    return frozenset(found)
 
 
-def _aligned(left: Graph, right: Graph) -> dict[str, str]:
-    """The right one's layer for each of the left one's that has a counterpart."""
-    a, b = left.nodes, right.nodes
-    start = 0
-    while start < min(len(a), len(b)) and _alike(a[start], b[start]):
-        start += 1
-    stop = 0
-    while stop < min(len(a), len(b)) - start and _alike(a[-1 - stop], b[-1 - stop]):
-        stop += 1
-    found = {x.name: y.name for x, y in zip(a[:start], b[:start], strict=True)}
-    found |= {a[-1 - i].name: b[-1 - i].name for i in range(stop)}
-    middle = a[start : len(a) - stop], b[start : len(b) - stop]
-    cells = len(middle[0]) * len(middle[1])
-    found |= _heaviest(*middle) if cells <= MAX_CELLS else _in_order(*middle)
-    return found
-
-
-def _alike(x: Node, y: Node) -> bool:
-    # The name too: of a run of equal layers, that with the same name corresponds.
-    return x.text == y.text and x.type == y.type and x.name == y.name
-
-
-def _heaviest(a: tuple[Node, ...], b: tuple[Node, ...]) -> dict[str, str]:
-    """The common subsequence of the greatest weight."""
-    weights: dict[tuple[str, str], int] = {}
-    keys_a, keys_b = ([f"{node.text}{node.type}" for node in nodes] for nodes in (a, b))
-    rows = [[0] * (len(b) + 1)]
-    for i, x in enumerate(a):
-        above, row = rows[-1], [0]
-        for j, y in enumerate(b):
-            kinds = keys_a[i], keys_b[j]
-            weight = weights.get(kinds)
-            if weight is None:
-                weight = weights[kinds] = _weight(x, y)
-            best = max(above[j + 1], row[j])
-            if weight and (joined := above[j] + weight + (x.name == y.name)) > best:
-                best = joined
-            row.append(best)
-        rows.append(row)
-    found: dict[str, str] = {}
-    i, j = len(a), len(b)
-    while i and j:
-        if rows[i][j] == rows[i - 1][j]:
-            i -= 1
-        elif rows[i][j] == rows[i][j - 1]:
-            j -= 1
-        else:
-            i, j = i - 1, j - 1
-            found[a[i].name] = b[j].name
-    return found
-
-
-def _in_order(a: tuple[Node, ...], b: tuple[Node, ...]) -> dict[str, str]:
-    """Layers of equal text and type, each with the next such layer that comes in order."""
-    places: dict[tuple[str, str], list[int]] = {}
-    for number in reversed(range(len(b))):
-        places.setdefault((b[number].text, str(b[number].type)), []).append(number)
-    found, last = {}, -1
-    for node in a:
-        waiting = places.get((node.text, str(node.type)), [])
-        while waiting and waiting[-1] <= last:
-            waiting.pop()
-        if waiting:
-            last = waiting.pop()
-            found[node.name] = b[last].name
-    return found
-
-
-def _weight(x: Node, y: Node) -> int:
-    """How much two layers correspond, 0 where they do not; tenfold, so that equal names break ties alone."""
-    if x.op is None or y.op is None:
-        return 40 if x.op is y.op else 0
-    if type(x.op) is type(y.op):
-        return 20 + 20 * (x.type == y.type) + 20 * (x.op == y.op)
-    related = x.op.family == y.op.family and not x.op.joins and not y.op.joins
-    return 10 if related and x.type == y.type else 0
+def _is_each_value_alone(node: Node) -> bool:
+    """Whether the layer computes each value from the same one of its input, whatever its shape."""
+    op = node.op
+    return op is not None and (op.transparent or op.activation is not None or isinstance(op, Flatten))
 
 
 # --- judging -----------------------------------------------------------------------------------------------
@@ -183,27 +134,57 @@ def _weight(x: Node, y: Node) -> int:
 class _Judge:
     """Says of two layers that correspond whether they compute the same."""
 
-    def __init__(self, left: Graph, right: Graph, partners: dict[str, str]) -> None:
-        self.left, self.right, self.partners = left, right, partners
+    def __init__(self, left: Graph, right: Graph, partners: dict[str, str], silent: tuple[bool, bool]) -> None:
+        self.left, self.right, self.partners, self.silent = left, right, partners, silent
         self.paired = set(partners.values())
+        ends = [{name: graph.by_name[node].type for name, node in graph.outputs} for graph in (left, right)]
+        # Where both come to the same shapes, it makes no difference before which layers they flatten.
+        found = (_flattened(g) if ends[0] != ends[1] else frozenset(g.by_name) for g in (left, right))
+        self.flat = next(found), next(found)
+        self.unsaid: list[str] = []
 
     def pair(self, x: Node, y: Node) -> Pair:
         reasons = [*self.argument_reasons(x, y), *self.wiring_reasons(x, y)]
-        if x.type != y.type:
+        if x.type != y.type and not self.is_flattening(x, y):
             return Pair(x, y, "shapes", tuple(reasons))
         return Pair(x, y, "numbers" if reasons else "same", tuple(reasons))
 
     def argument_reasons(self, x: Node, y: Node) -> Iterator[str]:
         if x.op is None or y.op is None:
-            yield from _input_reasons(x.spec or InputSpec(), y.spec or InputSpec(), same_type=x.type == y.type)
+            yield from self.input_reasons(x, y)
         elif type(x.op) is not type(y.op):
-            if not (x.op.transparent and y.op.transparent) and not _same_function(x, y, self.left):
+            idle = _is_idle_layer(x, self.left, self.flat[0]) and _is_idle_layer(y, self.right, self.flat[1])
+            if not idle and not _same_function(x, y, self.left):
                 yield f"{x.op.name} against {y.op.name}: another function"
         else:
-            yield from _reasons(x, y, same_input=self.input_types(x, self.left) == self.input_types(y, self.right))
+            yield from _reasons(x, y, same_input=self.left.types_of(x) == self.right.types_of(y))
 
-    def input_types(self, node: Node, graph: Graph) -> tuple[object, ...]:
-        return graph.types_of(node)
+    def is_flattening(self, x: Node, y: Node) -> bool:
+        """Whether two layers differ in shape alone because one stands before a `flatten` and the other behind it."""
+        flat = x.name in self.flat[0] and y.name in self.flat[1] and not (x.type.is_map and y.type.is_map)
+        return flat and x.type.size == y.type.size and _is_each_value_alone(x) and _is_each_value_alone(y)
+
+    def input_reasons(self, x: Node, y: Node) -> Iterator[str]:
+        """One sentence on the preparation of pictures; what only one file can say goes to `unsaid`."""
+        different: list[str] = []
+        said: tuple[list[str], list[str]] = ([], [])
+        specs = x.spec or InputSpec(), y.spec or InputSpec()
+        for field in fields(InputSpec):
+            values = [getattr(spec, field.name) for spec in specs]
+            if values[0] == values[1] or (field.name == "crop" and x.type != y.type):
+                continue  # a crop that follows from the input's size is not told again
+            shown = ["none" if value is None else show_value(value) for value in values]
+            mute = [quiet and value == field.default for quiet, value in zip(self.silent, values, strict=True)]
+            if any(mute):
+                speaker = mute.index(False)  # of two defaults neither would differ
+                said[speaker].append(f"{field.name} {shown[speaker]}")
+            else:
+                different.append(f"{field.name} {shown[0]} against {shown[1]}")
+        for side, node, texts in zip("AB", (x, y), said, strict=True):
+            if texts:
+                self.unsaid.append(f"only {side} says how pictures become `{node.name}`: {', '.join(texts)}")
+        if different:
+            yield f"pictures are prepared in another way: {'; '.join(different)}"
 
     def wiring_reasons(self, x: Node, y: Node) -> Iterator[str]:
         """Inputs that do not correspond; layers that only one network has are passed over."""
@@ -213,10 +194,13 @@ class _Judge:
         sources = [_source(name, self.left, self.partners) for name in x.inputs]
         others = [_source(name, self.right, self.paired) for name in y.inputs]
         wanted = [self.partners.get(name) for name in sources]
-        if wanted != others and not (_commutes(x) and sorted(map(str, wanted)) == sorted(others)):
-            swapped = sorted(map(str, wanted)) == sorted(others)
+        swapped = sorted(map(str, wanted)) == sorted(others)
+        if wanted != others and not (commutes(x) and swapped):
+            # Where none of the layers before it has a counterpart, the nearest of them is the one that is read.
+            read = [source if source in self.partners else n for source, n in zip(sources, x.inputs, strict=True)]
+            also = [source if source in self.paired else n for source, n in zip(others, y.inputs, strict=True)]
             yield (
-                f"reads {', '.join(sources)} against {', '.join(others)}"
+                f"reads {', '.join(read)} against {', '.join(also)}"
                 + (": the order of its arms differs" if swapped else ": another tensor")
             )
 
@@ -226,10 +210,6 @@ def _source(name: str, graph: Graph, paired: dict[str, str] | set[str]) -> str:
     while name not in paired and len(graph.by_name[name].inputs) == 1:
         name = graph.by_name[name].inputs[0]
     return name
-
-
-def _commutes(node: Node) -> bool:
-    return node.op is not None and node.op.name in {"add", "mul"}
 
 
 def _reasons(x: Node, y: Node, *, same_input: bool) -> Iterator[str]:
@@ -319,29 +299,15 @@ def _whole(op: Op | None, height: int, width: int) -> str | None:
     return None
 
 
-def _input_reasons(a: InputSpec, b: InputSpec, *, same_type: bool) -> Iterator[str]:
-    """One sentence on the preparation of pictures. A crop that follows from the input's size is not told again."""
-    different = []
-    for field in fields(InputSpec):
-        one, other = getattr(a, field.name), getattr(b, field.name)
-        if one != other and not (field.name == "crop" and not same_type):
-            shown = " against ".join("none" if v is None else show_value(v) for v in (one, other))
-            different.append(f"{field.name} {shown}")
-    if different:
-        yield f"pictures are prepared in another way: {'; '.join(different)}"
-
-
 def _output_differences(left: Graph, right: Graph, partners: dict[str, str]) -> Iterator[str]:
     ours, others = dict(left.outputs), dict(right.outputs)
-    for name in ours.keys() - others.keys():
-        yield f"output {name} is only in the left one"
-    for name in others.keys() - ours.keys():
-        yield f"output {name} is only in the right one"
+    for side, names, rest in (("A", ours, others), ("B", others, ours)):
+        yield from (f"output {name} is only in {side}" for name in names if name not in rest)
     paired = set(partners.values())
-    for name in sorted(ours.keys() & others.keys()):
+    for name in (name for name in ours if name in others):
         # A last layer that one of them lacks is told of in its own line.
         if partners.get(_source(ours[name], left, partners)) != _source(others[name], right, paired):
-            yield f"output {name} is {ours[name]} in the left one and {others[name]} in the right one"
+            yield f"output {name} is {ours[name]} in A and {others[name]} in B"
 
 
 def _weights(graph: Graph) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -349,10 +315,3 @@ def _weights(graph: Graph) -> Iterator[tuple[str, tuple[int, ...]]]:
         if node.op is not None:
             for weight in node.op.weights(*graph.types_of(node)):
                 yield f"{node.name}.{weight.name}", weight.shape
-
-
-def runs(pairs: tuple[Pair, ...]) -> Iterator[tuple[Pair, ...]]:
-    """The pairs, those that are the same and follow one another together."""
-    cuts = [0, *(i for i, (a, b) in enumerate(pairwise(pairs), 1) if a.verdict != "same" or b.verdict != "same")]
-    for start, stop in pairwise([*cuts, len(pairs)]):
-        yield pairs[start:stop]

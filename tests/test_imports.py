@@ -95,7 +95,7 @@ class Import:
 
 def room_of(module: str) -> str:
     """The room of a module by the first part of its name within the package."""
-    room = {"tiles_simple": "tiles", "tiles_pooled": "tiles"}.get(module, module)
+    room = {"tiles_simple": "tiles", "tiles_pooled": "tiles", "compare_pairing": "compare"}.get(module, module)
     return "text" if room in TEXT else room
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -16,7 +17,7 @@ from cnndsl.cli.sources import load
 from cnndsl.cli.table import Column, fitting_widths, render_rows, wrap
 from cnndsl.cli.terminal import bold, dim
 from cnndsl.cli.torch_modules import torch_module
-from cnndsl.compare import Comparison, Pair, compare, runs
+from cnndsl.compare import Comparison, Pair, compare
 from cnndsl.figures import compact, counted, grouped
 from cnndsl.files import Program, choose_network
 from cnndsl.ir import Graph, Node
@@ -36,6 +37,12 @@ they compute other numbers, ! where the shapes differ, < and > where only the fi
 layer. MACs are for one picture. Names play no part but for the weights' keys. A and B are .cnn files, or files that
 `cnndsl import` reads.
 """
+
+_RUN = 4
+"""Layers of one kind from which on they are one line; of layers that compute the same, two."""
+
+_WORD = 24
+"""Characters of a word that a column does not break, unless there is no room at all."""
 
 _MARKS = {"same": " ", "numbers": "~", "shapes": "!", "left": "<", "right": ">"}
 
@@ -61,7 +68,7 @@ def command(
         raise click.UsageError("A and B cannot both be read from standard input")
     values = read_settings(settings)
     graphs = _loaded(left, right, values)
-    result = compare(*graphs)
+    result = compare(*graphs, silent=(_reader(left) is not None, _reader(right) is not None))
     if as_json:
         terminal.out_json(_to_json(result))
     else:
@@ -74,6 +81,8 @@ def command(
 def _loaded(left: str, right: str, values: dict[str, Any]) -> tuple[Graph, Graph]:
     """Both networks, each with those of the settings that it has a parameter for."""
     found = [_Side(target) for target in (left, right)]
+    if values and all(side.foreign for side in found):
+        raise click.UsageError("--set is for parameters of .cnn files: neither A nor B is one")
     known = [side.parameters for side in found]
     graphs = [
         side.graph({name: value for name, value in values.items() if name in own or name not in others})
@@ -82,12 +91,17 @@ def _loaded(left: str, right: str, values: dict[str, Any]) -> tuple[Graph, Graph
     return graphs[0], graphs[1]
 
 
+def _reader(target: str) -> Callable[[Path, Options], Any] | None:
+    """What reads a file of another format; None for a .cnn file."""
+    return READERS.get(Path(target).suffix.lower())
+
+
 class _Side:
     """A network of the command line: of a .cnn file, or of one that `cnndsl import` reads."""
 
     def __init__(self, target: str) -> None:
         self.target = target
-        self.foreign = READERS.get(Path(target).suffix.lower())
+        self.foreign = _reader(target)
         self.program: Program | None = None
         self.parameters: set[str] = set()
         if self.foreign is None:
@@ -121,28 +135,37 @@ class _Text:
         for mark, graph, name in (("<", left, self.names[0]), (">", right, self.names[1])):
             yield bold(f"{mark} {title_of(graph)}") + (f"  {name}" if name != "-" else "  standard input")
         yield ""
-        shown = [run for run in self.shown() if run]
-        if any(len(run) == 1 for run in shown):
+        shown = list(self.shown())
+        if any(len(run) == 1 or run[0].verdict != "same" for run in shown):
             yield from self.table(shown, width)
             yield ""
         yield from self.verdict(width)
 
     def shown(self) -> Iterator[tuple[Pair, ...]]:
-        """What is one line of the table: a pair, or layers that are the same."""
-        for run in runs(self.result.pairs):
-            if run and (run[0].verdict != "same" or self.everything or len(run) == 1):
+        """What is one line of the table: a pair, or layers of one kind that follow one another."""
+        for kind, pairs in groupby(self.result.pairs, self.kind):
+            run = tuple(pairs)
+            if kind is None or self.everything or len(run) < (2 if kind == "same" else _RUN):
                 yield from ((pair,) for pair in run)
             else:
                 yield run
 
+    def kind(self, pair: Pair) -> str | None:
+        """What layers must have in common to be told of in one line; None for one that has a line of its own."""
+        if pair.left is None or pair.right is None:
+            return f"{pair.verdict} {pair.reasons}"
+        if pair.verdict == "shapes" and not pair.reasons and pair.left.text == pair.right.text:
+            figures = (self.costs[0][pair.left.name].parameters, self.costs[1][pair.right.name].parameters)
+            return "alike" if figures[0] == figures[1] else None
+        return "same" if pair.verdict == "same" else None
+
     def table(self, shown: list[tuple[Pair, ...]], width: int | None) -> Iterator[str]:
         columns = (
             Column("", tuple(self.mark(run) for run in shown)),
-            Column("A", tuple(self.layer(run, 0) for run in shown), wraps=True, least=14),
-            Column("B", tuple(self.layer(run, 1) for run in shown), wraps=True, least=14),
-            Column("output", tuple(self.both(run, lambda n, _: str(n.type)) for run in shown), right=True),
-            Column("params", tuple(self.both(run, lambda _, c: _figure(c.parameters)) for run in shown), right=True),
-            Column("MACs", tuple(self.both(run, lambda _, c: _figure(c.macs)) for run in shown), right=True),
+            *(self.column(shown, side) for side in (0, 1)),
+            Column("output", tuple(map(self.output, shown)), right=True),
+            Column("params", tuple(self.total(run, "parameters") for run in shown), right=True),
+            Column("MACs", tuple(self.total(run, "macs") for run in shown), right=True),
         )
         widths = fitting_widths(columns, width)
         if widths is None:
@@ -156,23 +179,24 @@ class _Text:
             yield from (dim(line) for line in row) if run[0].verdict == "same" else row
             yield from self.reasons(run, width)
 
+    def column(self, shown: list[tuple[Pair, ...]], side: int) -> Column:
+        cells = tuple(self.layer(run, side) for run in shown)
+        word = max(map(len, " ".join(cells).split()), default=0)
+        return Column("AB"[side], cells, wraps=True, least=min(word, _WORD))
+
     def stacked(self, shown: list[tuple[Pair, ...]], width: int) -> Iterator[str]:
-        """Where a table would not fit: each layer on lines of its own."""
+        """Where a table would not fit: each layer on lines of its own, that of B behind a bar where it is another."""
         for run in shown:
-            texts = [self.layer(run, 0), self.layer(run, 1)] if len(run) == 1 else [self.layer(run, 0)]
-            texts = list(dict.fromkeys(filter(None, texts)))
-            for text in texts:
-                for number, line in enumerate(wrap(text, max(width - 4, 8))):
-                    yield f"{self.mark(run) if number == 0 else ' '} {'  ' if number else ''}{line}"
-            figures = (
-                self.both(run, lambda n, _: str(n.type)),
-                *(f"{text} {noun}" for noun, text in (
-                    ("params", self.both(run, lambda _, c: _figure(c.parameters))),
-                    ("MACs", self.both(run, lambda _, c: _figure(c.macs))),
-                ) if text),
-            )  # fmt: skip
-            if len(run) == 1:
-                yield from (f"    {line}" for line in wrap("  ".join(filter(None, figures)), max(width - 4, 8)))
+            same = run[0].verdict == "same" and len(run) > 1
+            texts = [self.layer(run, 0)] if same else [self.layer(run, 0), self.layer(run, 1)]
+            for number, text in enumerate(dict.fromkeys(filter(None, texts))):
+                first, *rest = wrap(text, max(width - 4, 8))
+                yield f"{self.mark(run)} {first}" if number == 0 else f"  | {first}"
+                yield from (f"    {line}" for line in rest)
+            params, macs = (self.total(run, figure) for figure in ("parameters", "macs"))
+            figures = (self.output(run), params and f"{params} params", macs and f"{macs} MACs")
+            if any(figures):
+                yield from (f"    {line}" for line in wrap(", ".join(filter(None, figures)), max(width - 4, 8)))
             yield from self.reasons(run, width)
 
     @staticmethod
@@ -185,24 +209,40 @@ class _Text:
         first, last = nodes[0], nodes[-1]
         if first is None or last is None:
             return ""
-        if len(run) > 1:
-            return f"{first.name} .. {last.name}" + (f": {counted(len(run), 'layer')} the same" if side == 0 else "")
-        return f"{first.name}: {first.text}"
+        if len(run) == 1:
+            return f"{first.name}: {first.text}"
+        names = f"{first.name} .. {last.name}"
+        if side == 1 and run[0].left is not None:
+            return names
+        alike = {"same": " the same", "shapes": " alike"}.get(run[0].verdict, "")
+        return f"{names}: {counted(len(run), 'layer')}{alike}"
 
-    def both(self, run: tuple[Pair, ...], figure: Callable[[Node, Layer], str]) -> str:
-        """A figure of both layers, once where it is the same; nothing for many layers."""
-        if len(run) > 1:
+    @staticmethod
+    def output(run: tuple[Pair, ...]) -> str:
+        """The shapes of a layer, once where both have the same; nothing for many layers."""
+        types = [str(node.type) for node in (run[0].left, run[0].right) if node is not None]
+        return " | ".join(dict.fromkeys(types)) if len(run) == 1 else ""
+
+    def total(self, run: tuple[Pair, ...], figure: Literal["parameters", "macs"]) -> str:
+        """A figure of both networks, once where it is the same; nothing for many layers that are the same."""
+        if len(run) > 1 and run[0].verdict == "same":
             return ""
-        (pair,) = run
-        sides = ((pair.left, self.costs[0]), (pair.right, self.costs[1]))
-        texts = [figure(node, costs[node.name]) for node, costs in sides if node is not None]
+        sides = (([pair.left for pair in run], self.costs[0]), ([pair.right for pair in run], self.costs[1]))
+        texts = [
+            _figure(sum(getattr(costs[node.name], figure) for node in nodes if node is not None))
+            for nodes, costs in sides
+            if nodes[0] is not None
+        ]
         return " | ".join(text or "0" for text in dict.fromkeys(texts)) if any(texts) else ""
 
     @staticmethod
     def reasons(run: tuple[Pair, ...], width: int | None) -> Iterator[str]:
-        if len(run) > 1:
+        if run[0].verdict == "same" and len(run) > 1:
             return
-        for reason in run[0].reasons:
+        reasons = run[0].reasons
+        if run[0].verdict == "shapes" and len(run) > 1:
+            reasons = ("they read tensors of another shape",)
+        for reason in reasons:
             lines = wrap(reason, max((width or 10**6) - 7, 16))
             yield f"     {lines[0]}"
             yield from (f"       {line}" for line in lines[1:])
@@ -225,8 +265,9 @@ class _Text:
             (False, True): "other names but the same shapes in order: load with `--match order`",
         }.get((by_name, by_order), "other shapes: weights of one do not load into the other")
         yield from self.wrapped("weights", keys, width)
-        for sentence in self.result.outputs:
-            yield from self.wrapped("", sentence, width)
+        for noun, sentences in (("outputs", self.result.outputs), ("pictures", self.result.unsaid)):
+            for number, sentence in enumerate(sentences):
+                yield from self.wrapped("" if number else noun, sentence, width)
         found = [(sum(p.verdict == v and not p.idle for p in self.result.pairs), text) for v, text in (
             ("numbers", "with the same shape but other numbers"), ("shapes", "of another shape"),
             ("left", "only in A"), ("right", "only in B"),
@@ -280,4 +321,5 @@ def _to_json(result: Comparison) -> dict[str, Any]:
             for pair in result.pairs
         ],
         "outputs": list(result.outputs),
+        "unsaid": list(result.unsaid),
     }

@@ -79,7 +79,8 @@ def wrap(text: str, width: int) -> list[str]:
             lines.append("")
         lines[-1] += piece
         while len(lines[-1].rstrip()) > width:  # one word that is wider than the column
-            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
+            cut = max(lines[-1].rfind(mark, 0, width) for mark in "._") + 1 or width
+            lines[-1:] = [lines[-1][:cut], lines[-1][cut:]]
     lines[-1] = lines[-1].rstrip()
     return lines
 
