@@ -43,6 +43,14 @@ def replaced(path: str | Path, *, failures: tuple[type[Exception], ...] = (OSErr
             temporary.unlink(missing_ok=True)
 
 
+def is_same_file(a: str | Path, b: str | Path) -> bool:
+    """Whether two paths lead to one file that is there, be it by links."""
+    try:
+        return os.path.samefile(a, b)
+    except (OSError, ValueError):
+        return False
+
+
 def write_file(path: str | Path, content: bytes) -> None:
     """Write all of a file or nothing. Raises CnnError (E0421)."""
     with replaced(path) as temporary:

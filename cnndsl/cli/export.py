@@ -16,6 +16,8 @@ from cnndsl.cli.sources import load_graph
 from cnndsl.cli.torch_modules import torch_module
 from cnndsl.errors import problem
 from cnndsl.figures import binary, counted
+from cnndsl.files import split_network
+from cnndsl.writing import is_same_file
 
 _EXAMPLES = """\b
 Examples:
@@ -23,9 +25,9 @@ Examples:
   cnndsl export net.cnn -o net.onnx --set classes=10 --opset 13
   cnndsl export net.cnn -o net.onnx --seed 1 --force
 
-The model takes [n, C, H, W] in fp32, as torch does, of any n; its outputs have the network's names. How pictures are
-prepared is not a part of it. Initialisers have the names of the network's weights, so that `cnndsl import` gives them
-back. Needs the `onnx` package: pip install onnx.
+The model takes [n, C, H, W] in fp32, as torch does, of any n; its outputs have the network's names. How pictures
+become the input is in its metadata, and initialisers have the names of the network's weights, so that `cnndsl import`
+gives both back. Needs the `onnx` package: pip install onnx.
 """
 
 
@@ -44,14 +46,17 @@ def command(*, file: str, output: str, opset: int, force: bool, settings: tuple[
     """
     if Path(output).suffix.lower() != ".onnx":
         raise problem("E0421", f"cannot write {output}: a model's file ends in .onnx", help=("as in -o net.onnx",))
-    if os.path.exists(output) and not force:
+    if os.path.exists(output) and not force:  # known before torch is loaded
         raise problem("E0421", f"cannot write {output}: it is there already", help=("--force writes over it",))
+    for read in (split_network(file)[0], options["weights"]):
+        if read is not None and is_same_file(read, output):
+            raise problem("E0421", f"cannot write {output}: it is read from", help=("give another file to -o",))
     graph = load_graph(file, read_settings(settings))
     with Progress() as progress:
         progress.phase("loading torch")
         job = torch_module("cnndsl.cli.export_job", "exporting a network")
         progress.phase("writing")
-        made = job.export(graph, output, opset=opset, **options)
+        made = job.export(graph, output, opset=opset, force=force, **options)
     if options["weights"] is None:
         terminal.say(f"weights are drawn at random from seed {options['seed']}")
     terminal.out(

@@ -15,7 +15,7 @@ from cnndsl.weights.reading import open_weights
 
 def export(
     graph: Graph, output: str, *, opset: int, weights: str | None, match: Literal["name", "order"], allow_extra: bool,
-    seed: int,
+    seed: int, force: bool,
 ) -> tuple[Path, ...]:  # fmt: skip
     """Write the model, and return its files. Raises CnnError."""
     specs = specs_of(graph)
@@ -25,4 +25,4 @@ def export(
         contents = open_weights(weights, graph)
         extra: Literal["error", "ignore"] = "ignore" if allow_extra else "error"
         tensors = pair(specs, contents.tensors, mode=match, extra=extra, source=weights).load(weights)
-    return export_onnx(graph, tensors, output, opset=opset)
+    return export_onnx(graph, tensors, output, opset=opset, force=force)

@@ -35,7 +35,8 @@ Examples:
 
 MODEL is an .onnx file, a .cfg file of Darknet or a .prototxt of Caffe. The weights go into a .safetensors file beside
 NET, under the names that NET gives them. What a network computes is kept; an operator that no layer computes is an
-error, and nothing is put in its place. How pictures become the input is in none of these files: it is left to fill in.
+error, and nothing is put in its place. How pictures become the input is in few of these files, those of `cnndsl export`
+among them: else it is left to fill in.
 """
 
 

@@ -21,7 +21,7 @@ from cnndsl.exchange.onnx import read_onnx
 from cnndsl.exchange.onnx.export import OPSETS, export_onnx, to_onnx
 from cnndsl.exchange.write import write
 from cnndsl.files import choose_network, load_path, load_text
-from cnndsl.ir import Graph, InputSpec
+from cnndsl.ir import Graph, verify
 from cnndsl.ops import operations
 from cnndsl.passes.elaborate import elaborate
 from cnndsl.runtime.parameters import specs_of
@@ -142,13 +142,8 @@ def again(graph: Graph, folder: Path, *, opset: int = 17) -> tuple[Graph, dict[s
     return written.graph, written.weights
 
 
-def without_pictures(graph: Graph) -> Graph:
-    """The graph without what it says of pictures, which is not a part of an ONNX model."""
-    return replace(graph, nodes=tuple(replace(node, spec=InputSpec()) if node.spec else node for node in graph.nodes))
-
-
 LOST = {
-    "adaptiveavgpool": "ONNX has no such pooling", "batchnorm(affine=false)": "ONNX's always has a scale",
+    "adaptiveavgpool": "ONNX has no such pooling",
     "lrn(4": "ONNX has no such window", "lrn(2": "ONNX has no such window", "identity": "it does nothing",
 }  # fmt: skip
 """Layers that compute the same numbers in ONNX, and come back as others."""
@@ -166,16 +161,34 @@ def test_layers_come_back(tmp_path: Path, opset: int) -> None:
         assert compare(graph, found).same, (layer, [p for p in compare(graph, found).pairs if p.verdict != "same"])
 
 
+def test_scales_of_nobody(tmp_path: Path) -> None:
+    """`affine=false` comes back from ones and zeros of our names alone: an untrained network has such numbers, too."""
+    own, other = network("bn: batchnorm(affine=false)"), network("bn: batchnorm")
+    for graph in (own, other):
+        path, *_ = export_onnx(graph, initial_tensors(specs_of(graph), seed=0), tmp_path / "net.onnx", force=True)
+        found = read_onnx(path)
+        assert compare(graph, found.graph).same
+        assert set(found.weights) == set(initial_tensors(specs_of(graph), seed=0))
+    model = to_onnx(own, weights_of(own))
+    for name, value in (("bn.ones", 2), ("bn.zeros", 1)):
+        (stored,) = [t for t in model.graph.initializer if t.name == name]
+        before = stored.raw_data
+        stored.raw_data = np.array([0, 1, 1, value], np.float32).tobytes()
+        onnx.save(model, tmp_path / "net.onnx")
+        assert compare(other, read_onnx(tmp_path / "net.onnx").graph).same
+        stored.raw_data = before
+
+
 @pytest.mark.parametrize(
     "name", ["lenet5", "googlenet", "resnet50", "squeezenet1_1", "shufflenet_v1",
              "efficientnet_b0"],
 )
 def test_examples_come_back(tmp_path: Path, name: str) -> None:
-    """The same layers on the same wires, and the same weights by the same names."""
+    """The same layers on the same wires, the same pictures, and the same weights by the same names."""
     program = load_path(EXAMPLES / f"{name}.cnn")
     graph = elaborate(program, choose_network(program, None))
     found, weights = again(graph, tmp_path)
-    result = compare(without_pictures(graph), found)
+    result = compare(graph, found)
     assert result.same, [p for p in result.pairs if p.verdict != "same"]
     assert result.keys[1]
     ours = {tensor.double().sum().item(): key for key, tensor in weights.items()}
@@ -186,16 +199,55 @@ def test_examples_come_back(tmp_path: Path, name: str) -> None:
 # --- files and the command -------------------------------------------------------------------------
 
 
+def large(monkeypatch: pytest.MonkeyPatch) -> Graph:
+    """A network whose weights are too large for one file."""
+    monkeypatch.setattr(exporting, "MAX_INSIDE", 1000)
+    return network("conv(64, 3x3)", "channel_shuffle(2)", "lrn(2)", "dense(10)")
+
+
 def test_large_weights_lie_beside(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(exporting, "MAX_FILE", 1000)
-    graph = network("conv(64, 3x3)", "dense(10)")
+    graph = large(monkeypatch)
     made = export_onnx(graph, weights_of(graph), tmp_path / "net.onnx")
     assert [path.name for path in made] == ["net.onnx", "net.onnx.data"]
+    onnx.checker.check_model(str(made[0]), full_check=True)
+    assert made[0].stat().st_size < 16_000
     session = onnxruntime.InferenceSession(made[0])
     (x,) = inputs_of(graph)
     expected = evaluate(graph, [x], weights_of(graph))["main"]
     (found,) = session.run(None, {"image": x.numpy()})
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
+    imported = read_onnx(made[0])
+    (ours,) = evaluate(imported.graph, [x], imported.weights).values()
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_no_file_is_written_over(tmp_path: Path, monkeypatch) -> None:
+    """Not the model and not the weights beside it, but with `force`; and one alone is not written."""
+    graph = large(monkeypatch)
+    for name in ("net.onnx", "net.onnx.data"):
+        (tmp_path / name).write_bytes(b"mine")
+        with pytest.raises(CnnError) as caught:
+            export_onnx(graph, weights_of(graph), tmp_path / "net.onnx")
+        assert f"{name}: it is there already" in caught.value.diagnostics[0].message
+        assert [(f.name, f.read_bytes()) for f in tmp_path.iterdir()] == [(name, b"mine")]
+        (tmp_path / name).unlink()
+    (tmp_path / "net.onnx.data").write_bytes(b"mine")
+    assert len(export_onnx(graph, weights_of(graph), tmp_path / "net.onnx", force=True)) == 2
+    monkeypatch.undo()
+    (tmp_path / "net.onnx.data").write_bytes(b"mine")
+    (tmp_path / "net.onnx").unlink()
+    assert len(export_onnx(graph, weights_of(graph), tmp_path / "net.onnx")) == 1
+    assert (tmp_path / "net.onnx.data").read_bytes() == b"mine"
+
+
+def test_weights_are_measured_before_they_are_a_message(monkeypatch) -> None:
+    """Beyond 2 GiB protobuf cannot even count the bytes of a message: nothing may ask it to."""
+    graph = large(monkeypatch)
+    emitter = exporting._emitted(graph, weights_of(graph), 17)
+    assert emitter.nbytes > sum(w.nbytes for w in weights_of(graph).values())
+    assert emitter.nbytes > exporting.MAX_INSIDE
+    monkeypatch.undo()
+    assert 2**31 - 2**27 < exporting.MAX_INSIDE < 2**31 - 2**25
 
 
 def test_opsets() -> None:
@@ -208,12 +260,46 @@ def test_opsets() -> None:
 
 
 def test_names() -> None:
-    """Initialisers are called as the state dict, and outputs as the network's, but where a layer has that name."""
+    """Initialisers are called as the state dict, and outputs as the network's, whatever layers are."""
     graph = network("main: conv(4, 1x1)", "output aux { relu }", "b: batchnorm")
     model = to_onnx(graph, weights_of(graph))
     assert {i.name for i in model.graph.initializer} == set(weights_of(graph))
-    assert [o.name for o in model.graph.output] == ["main_output", "aux"]
+    assert [o.name for o in model.graph.output] == ["main", "aux"]
     assert len({o for n in model.graph.node for o in n.output}) == sum(len(n.output) for n in model.graph.node)
+
+
+def parts_named_as_layers() -> Graph:
+    """A network whose layers have the names that parts of other layers and outputs are given."""
+    graph = network(
+        "x: dense(6)", "relu6: { min: relu }", "y: gelu", "z: relu6", "output aux { relu -> silu }", "main: tanh",
+        "b: dense(4)",
+    )  # fmt: skip
+    names = {"y": "x.flatten", "z": "x.flatten.erf", "aux.relu1": "aux", "aux.silu1": "gelu.one", "main": "aux.output"}
+
+    def renamed(name: str) -> str:
+        return names.get(name, name)
+
+    nodes = tuple(replace(n, name=renamed(n.name), inputs=tuple(map(renamed, n.inputs))) for n in graph.nodes)
+    return verify(replace(graph, nodes=nodes, outputs=tuple((o, renamed(n)) for o, n in graph.outputs)))
+
+
+def test_names_of_parts_give_way(tmp_path: Path) -> None:
+    graph = parts_named_as_layers()
+    assert {"x", "x.flatten", "x.flatten.erf", "relu6.min", "aux", "aux.output", "gelu.one"} < set(graph.by_name)
+    model = check(graph)
+    made = [o for n in model.graph.node for o in n.output] + [t.name for t in model.graph.initializer] + ["image"]
+    assert len(set(made)) == len(made)
+    assert len({n.name for n in model.graph.node}) == len(model.graph.node)
+    assert [o.name for o in model.graph.output] == ["main", "aux"]
+    assert set(weights_of(graph)) < {t.name for t in model.graph.initializer}
+    found, _ = again(graph, tmp_path)
+    assert [name for name, _ in found.outputs] == ["main", "aux"]
+    assert compare(graph, found).same
+
+
+def test_an_input_that_is_called_as_an_output() -> None:
+    graph = graph_of("network Net { input main [9x8x4]\n output main_output { relu } tanh }")
+    assert [o.name for o in check(graph).graph.output] == ["main_output_", "main_output"]
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -237,6 +323,12 @@ def test_the_command(tmp_path: Path) -> None:
     for name in ("-", str(tmp_path), str(tmp_path / "net.pb")):
         assert f"cannot write {name}: a model's file ends in .onnx" in invoke("-o", name).stderr
     assert "net.onnx: File name too long" in invoke("-o", str(tmp_path / f"{'n' * 300}net.onnx")).stderr
+    link = tmp_path / "link.onnx"
+    link.symlink_to(net)
+    before = net.read_bytes(), out.read_bytes()
+    assert f"cannot write {link}: it is read from" in invoke("--force", "-o", str(link)).stderr
+    assert f"cannot write {out}: it is read from" in invoke("--force", "--weights", str(out)).stderr
+    assert (net.read_bytes(), out.read_bytes()) == before
     missing = invoke("--force", "--weights", str(tmp_path / "none.pt"))
     assert (missing.exit_code, "E0401" in missing.stderr) == (1, True)
     assert list(itertools.chain(tmp_path.glob(".*"))) == []

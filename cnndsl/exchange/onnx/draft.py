@@ -138,11 +138,11 @@ class Draft:
         """The operation of an item; None for an input."""
         return self.items[item].op
 
-    def input(self, name: str, type_: TensorType) -> int:
+    def input(self, name: str, type_: TensorType, *, spec: InputSpec | None = None) -> int:
         """Add an input of the network. Raises Refused (E0801)."""
         if type_.size > MAX_VALUES:
             raise Refused("E0801", f"input `{name}` has {type_.size:,} values; at most {MAX_VALUES:,}")
-        return self._append(Item(None, (), type_, name=name))
+        return self._append(Item(None, (), type_, name=name, spec=spec))
 
     def add(
         self, op: Op, *inputs: int, weights: Mapping[str, np.ndarray] | None = None, name: str = "", where: str = ""

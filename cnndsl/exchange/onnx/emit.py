@@ -74,7 +74,7 @@ def emit(draft: Draft, builder: Builder) -> Model:
     for number in live:
         item = draft.items[number]
         if item.op is None:
-            names[number] = builder.input(item.name, item.type)
+            names[number] = builder.input(item.name, item.type, spec=item.spec)
             continue
         inputs = [names[i] for i in item.inputs]
         op, weights = item.op, item.weights

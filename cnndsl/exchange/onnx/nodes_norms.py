@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from math import prod
 
 from cnndsl.exchange.onnx.nodes_windows import axis_of
-from cnndsl.exchange.onnx.values import Node, Tensor, seen, shown
+from cnndsl.exchange.onnx.values import Constant, Node, Tensor, seen, shown
 from cnndsl.ops.normalize import BatchNorm, LocalResponseNorm
 from cnndsl.ops.reshape import Softmax
 
@@ -31,8 +32,24 @@ def batch_norm(node: Node) -> Tensor:
             raise node.refuse(f"has a {name} of shape {array.shape}")
     # torch keeps what is new, ONNX what is old.
     momentum = round(1.0 - node.real("momentum", 0.9), 7)
-    op = BatchNorm(eps=node.real("epsilon", 1e-5), momentum=momentum if 0 <= momentum <= 1 else 0.1)
+    affine = not _is_ours_without(node)
+    if not affine:
+        del weights["weight"], weights["bias"]
+    eps = node.real("epsilon", 1e-5)
+    op = BatchNorm(eps=eps, momentum=momentum if 0 <= momentum <= 1 else 0.1, affine=affine)
     return seen(x, node.add(op, item, weights=weights))
+
+
+def _is_ours_without(node: Node) -> bool:
+    """Whether the scale and shift are those that `cnndsl export` makes for ``affine=false``, by value and by name.
+
+    By value alone would take the keys of a network that nobody has trained yet: its scales are ones, too.
+    """
+    ones, zeros = node.inputs[1], node.inputs[2]
+    assert isinstance(ones, Constant)
+    assert isinstance(zeros, Constant)
+    called = re.search(r"\.ones_*$", ones.name) and re.search(r"\.zeros_*$", zeros.name)
+    return bool(called) and bool((ones.array == 1).all()) and bool((zeros.array == 0).all())
 
 
 def lrn(node: Node) -> Tensor:

@@ -19,6 +19,7 @@ from cnndsl.exchange.onnx import (
     nodes_shapes,
     nodes_windows,
     patterns,
+    pictures,
 )
 from cnndsl.exchange.onnx.arrays import array_of, stored_array
 from cnndsl.exchange.onnx.constants import FOLDED, Call, Folder, UnknownError
@@ -36,6 +37,7 @@ from cnndsl.exchange.onnx.load import NETWORK, Loaded, load_model
 from cnndsl.exchange.onnx.nearest import nearest
 from cnndsl.exchange.onnx.refused import Refused
 from cnndsl.exchange.onnx.values import FLOATS, Constant, Node, Tensor, Value, shown
+from cnndsl.ir import InputSpec
 from cnndsl.ops.reshape import Identity
 
 if TYPE_CHECKING:
@@ -81,7 +83,8 @@ class _Reader:
     """One reading of a model."""
 
     def __init__(self, loaded: Loaded) -> None:
-        self.graph, self.stored, self.path = loaded.model.graph, loaded.stored, loaded.path
+        self.model, self.graph = loaded.model, loaded.model.graph
+        self.stored, self.path = loaded.stored, loaded.path
         self.opset, self.ir_version = loaded.opset, loaded.model.ir_version
         self.draft, self.folder = Draft(), Folder(sum(s.nbytes for s in self.stored.values()))
         self.batch = BATCH
@@ -184,8 +187,9 @@ class _Reader:
         self.batch = fixed.pop() or BATCH if fixed else BATCH
         if self.batch not in {1, BATCH}:
             self.notes.append(f"the file fixes the batch to {self.batch}: the network takes any")
+        specs = pictures.specs_of(self.model, {one.name: one.type for one in found}, self.notes)
         for one in found:
-            self._collect(lambda one=one: self._declare(one))  # type: ignore[misc]
+            self._collect(lambda one=one: self._declare(one, specs.get(one.name)))  # type: ignore[misc]
 
     def _need_floats(self, one: Input, readers: Sequence[onnx.NodeProto]) -> None:
         """Raise Refused unless an input is floating-point, or of whole numbers that are cast before all else."""
@@ -200,10 +204,10 @@ class _Reader:
             raise Refused("E0812", f"input `{one.name}` holds {known}", notes=(FLOATS,))
         self.notes.append(f"input `{one.name}` is {kinds.Name(one.kind)} in the file, and floating-point here")
 
-    def _declare(self, one: Input) -> None:
+    def _declare(self, one: Input, spec: InputSpec | None) -> None:
         if one.last:
             self.notes.append(f"input `{one.name}` is [N, H, W, C] in the file, and [N, C, H, W] here")
-        item = self.draft.input(names.without_device(one.name), one.type)
+        item = self.draft.input(names.without_device(one.name), one.type, spec=spec)
         sizes = one.type.shape if one.last else one.type.torch_shape
         self.env[one.name] = Tensor(item, (self.batch, *sizes), one.last)
 
