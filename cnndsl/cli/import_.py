@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from cnndsl.errors import listed, problem
 from cnndsl.figures import binary, compact, counted, grouped
 from cnndsl.ir import Graph
 from cnndsl.summary import summarize
+from cnndsl.tokens import KEYWORDS
+from cnndsl.writing import is_same_file
 
 if TYPE_CHECKING:
     from cnndsl.exchange.imported import Imported
@@ -99,10 +102,12 @@ def command(
     """Write a network of another format as a .cnn file."""
     if name and not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise click.BadParameter(f"{name} is no name: letters, digits and _", param_hint="--name")
+    if name in KEYWORDS:
+        raise click.BadParameter(f"{name} is a word of the language", param_hint="--name")
     reader = READERS.get(Path(file).suffix.lower())
     if reader is None:
         raise click.UsageError(f"{file} is none of the files that are imported: {listed(sorted(READERS))}")
-    written = _files(output, file, force=force)
+    written = _files(output, reads=[file, *([weights] if weights is not None else [])], force=force)
     with Progress() as progress:
         progress.phase("loading torch")
         door = torch_module("cnndsl.exchange.imported", "importing a network")
@@ -121,24 +126,36 @@ def command(
         terminal.out(done.text.rstrip("\n"))
     for line in _told(done, model.graph, written):
         say(line)
-    for note in done.notes:
-        terminal.say(f"note: {note}")
+    if written or not _on_terminal():  # else they were told: they are comments of the text
+        for note in done.notes:
+            terminal.say(f"note: {note}")
     for line in _left(model.graph, done.text):
         terminal.say(line)
 
 
-def _files(output: str, file: str, *, force: bool) -> tuple[Path, ...]:
-    """The network's file and that of its weights; none for standard output. Raises CnnError (E0421)."""
+def _on_terminal() -> bool:
+    """Whether a person sees what goes to standard output."""
+    return sys.stdout.isatty()
+
+
+def _files(output: str, *, reads: Sequence[str], force: bool) -> tuple[Path, ...]:
+    """The network's file and that of its weights; none for standard output. Raises CnnError (E0421).
+
+    `reads` are the files that the network comes from, which are never written over.
+    """
     if output == "-":
         return ()
     if Path(output).suffix.lower() != ".cnn":
-        way = f"-o {Path(file).stem}.cnn, or -o - for standard output"
+        way = f"-o {Path(reads[0]).stem}.cnn, or -o - for standard output"
         raise problem("E0421", f"cannot write {output}: a network's file ends in .cnn", help=(way,))
     paths = (Path(output), Path(output).with_suffix(".safetensors"))
     there = [str(path) for path in paths if os.path.exists(path)]
     if there and not force:
         verb = "is" if len(there) == 1 else "are"
         raise problem("E0421", f"{listed(there)} {verb} there already", help=("--force writes over what is there",))
+    for path in paths:
+        if any(is_same_file(path, read) for read in reads):
+            raise problem("E0421", f"cannot write {path}: it is read from", help=("give another file to -o",))
     return paths
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,18 +47,17 @@ class Imported:
         from cnndsl.weights.saving import write_safetensors
 
         path = Path(path)
+        if path.suffix.lower() != ".cnn":
+            raise problem("E0421", f"cannot write {path}: a network's file ends in .cnn", help=("as in net.cnn",))
         beside = path.with_suffix(".safetensors")
         made = (path, beside) if self.weights else (path,)
-        if beside == path:
-            raise problem("E0421", f"cannot write {path}: the weights beside it are to have that name", help=(
-                "a network's file ends in .cnn",))  # fmt: skip
         for file in made:
-            if file.exists() and not force:
-                help_ = "remove it, or overwrite it"
-                raise problem("E0421", f"cannot write {file}: it is there already", help=(help_,))
-        write_file(path, self.text.encode())
-        if self.weights:
+            if os.path.exists(file) and not force:
+                raise problem("E0421", f"cannot write {file}: it is there already", help=(
+                    "remove it, or write over it with force=True",))  # fmt: skip
+        if self.weights:  # before the text, which without them is no network
             write_safetensors(beside, self.weights)
+        write_file(path, self.text.encode())
         return made
 
 

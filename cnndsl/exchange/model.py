@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cnndsl.errors import CnnError, Source, Span, problem
+from cnndsl.exchange.spelling import in_latin
 from cnndsl.ir import Graph, InputSpec, Node, TensorType, verify
 from cnndsl.ops.base import Op, ShapeError
 from cnndsl.ops.fields import BadValueError
@@ -150,8 +151,11 @@ class Builder:
 
 
 def identifier(name: str, *, otherwise: str) -> str:
-    """A name of any characters as an identifier of the language; `otherwise` where nothing is left of it."""
-    text = re.sub(r"[^0-9A-Za-z_]+", "_", name).strip("_")
+    """A name of any characters as an identifier of the language; `otherwise` where nothing is left of it.
+
+    Different names may become the same.
+    """
+    text = re.sub(r"[^0-9A-Za-z_]+", "_", in_latin(name)).strip("_")
     if not text:
         return otherwise
     return text if not text[0].isdigit() else f"_{text}"
@@ -159,5 +163,5 @@ def identifier(name: str, *, otherwise: str) -> str:
 
 def path_of(name: str, *, otherwise: str) -> str:
     """A foreign name as a path: parts between dots and slashes, of letters, digits, underscores and hyphens."""
-    parts = (re.sub(r"[^0-9A-Za-z_-]+", "_", part).strip("_-") for part in re.split(r"[./]", name))
+    parts = (re.sub(r"[^0-9A-Za-z_-]+", "_", part).strip("_-") for part in re.split(r"[./]", in_latin(name)))
     return ".".join(part for part in parts if part) or otherwise

@@ -401,6 +401,36 @@ def test_mistakes(tmp_path: Path, text: str, code: str, words: str) -> None:
     assert words in " ".join([found.message, *found.notes, *found.help])
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "place"),
+    [
+        ('name: "x"\nlayer { top: "conv convolution_param { } }\n', "this string is not closed", (2, 14)),
+        ("name: 3", "a string in quotes is expected, found `3`", (1, 7)),
+        ('name: "\\xff" ', "no text in UTF-8", (1, 14)),
+        ('layer {\n  convolution_param { num_output: "4" } }', 'a whole number is expected, found `"4"`', (2, 35)),
+        ("input_dim: 99999999999 ", "the number 99999999999 is out of range", (1, 12)),
+        ("layer { lrn_param { alpha: x } }", "a number is expected, found `x`", (1, 28)),
+        ("layer { batch_norm_param { use_global_stats: 3 } }", "true or false is expected", (1, 46)),
+        ("layer { pooling_param { pool: MEAN } }", "`MEAN` is none of the values", (1, 31)),
+        ('layer { name: "a" name: "b" }', "`name` is given twice", (1, 25)),
+        ("layer {", "`}` is expected", (1, 7)),
+        ('{"layers": []}', "a name is expected, found `{`", (1, 1)),
+        ("layer { unknown: } }", "a value is expected, found `}`", None),
+        ("layer { unknown { " * 200, "nested too deeply", None),
+    ],
+    ids=range(13),
+)  # fmt: skip
+def test_what_is_no_text_of_a_network(tmp_path: Path, text: str, words: str, place: tuple[int, int] | None) -> None:
+    """In words about the file, at its place; none of protobuf's own."""
+    with pytest.raises(CnnError) as caught:
+        model(tmp_path, text)
+    (found,) = caught.value.diagnostics
+    assert found.code == "E0821"
+    assert words in found.message
+    assert (None if found.span is None else (found.span.line, found.span.column)) == place
+    assert not any(word in str(caught.value) for word in ("Parameter", "cnndsl.caffe", "Message", "Expected", "parse"))
+
+
 def test_all_that_cannot_be_kept_is_told_at_once(tmp_path: Path) -> None:
     text = net("Deconvolution") + net("Slice", "MVN").replace(INPUT.format(8, 7, 3), "")
     with pytest.raises(CnnError) as caught:

@@ -148,9 +148,30 @@ def test_notes_are_told(tmp_path: Path) -> None:
     assert "note: the network normalises its input itself: mean (0.5, 0.5, 0.5)" in run("small.onnx", "-o", "-").stderr
 
 
+def test_notes_are_told_once_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the text shows them already, as its comments."""
+    mean = onnx.numpy_helper.from_array(np.full((3, 1, 1), 0.5, np.float32), "mean")
+    saved(model([node("Sub", "x mean")], (3, 4, 4), mean), tmp_path)
+    monkeypatch.setattr("cnndsl.cli.import_._on_terminal", lambda: True)
+    result = run("small.onnx", "-o", "-")
+    assert result.output.count("the network normalises its input itself") == 1
+    assert run("small.onnx", "-o", "net.cnn").stderr.count("the network normalises its input itself") == 1
+
+
+def test_what_is_read_is_not_written_over() -> None:
+    before = Path("small.onnx").read_bytes()
+    for name in ("net.cnn", "net.safetensors"):
+        Path(name).symlink_to("small.onnx")
+        result = run("small.onnx", "-o", "net.cnn", "--force")
+        assert f"error[E0421]: cannot write {name}: it is read from" in result.stderr
+        assert (sorted(os.listdir()), Path("small.onnx").read_bytes()) == (sorted([name, "small.onnx"]), before)
+        Path(name).unlink()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["small.onnx", "-o", "-", "--name", "network"], "network is a word of the language"),
         (["net.cnn", "-o", "-"], "net.cnn is none of the files that are imported: "),
         (["small.onnx"], "Missing option '-o'"),
         (["small.onnx", "-o", "-", "--name", "a b"], "a b is no name"),
@@ -163,6 +184,14 @@ def test_wrong_command_lines(arguments: list[str], message: str | None) -> None:
     result = run(*arguments)
     assert result.exit_code == (1 if message is None else 2)
     assert (message or "error[E0814]: ") in result.stderr
+
+
+def test_a_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the package is installed or not."""
+    monkeypatch.setattr("cnndsl.exchange.onnx.load.find_spec", lambda _: None)
+    result = run("nothere.onnx", "-o", "-")
+    assert result.stderr.startswith("error[E0813]: cannot read the network nothere.onnx: there is no such file")
+    assert "error[E0816]" in run("small.onnx", "-o", "-").stderr
 
 
 def test_a_name_that_holds_no_folder() -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnndsl.errors import CnnError, Diagnostic, diagnostic, did_you_mean, listed, problem, reason_of
+from cnndsl.errors import CnnError, Diagnostic, Source, diagnostic, did_you_mean, listed, problem
 from cnndsl.exchange.caffe.layers import LAYERS, Layer, Outside
+from cnndsl.exchange.caffe.misread import misread
 from cnndsl.exchange.caffe.schema import net_parameter
 from cnndsl.exchange.caffe.unknown import unknown_options
 from cnndsl.exchange.model import Builder, Model
@@ -91,9 +92,13 @@ def _parsed(text: str, path: Path) -> Any:
     except ModuleNotFoundError:
         reason = f"reading {path} needs the `protobuf` package, which is not installed"
         raise problem("E0821", reason, help=("pip install protobuf",)) from None
-    except (text_format.ParseError, ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else reason_of(error)
-        raise problem("E0821", f"{path} is not a network of Caffe: {reason}") from error
+    except text_format.ParseError as error:
+        place = {"line": error.GetLine(), "column": error.GetColumn()}
+        raise misread(str(error), Source(str(path), text), **place) from error
+    except ValueError as error:
+        raise misread(str(error), Source(str(path), text)) from error
+    except RecursionError as error:
+        raise problem("E0821", f"{path} is not a network of Caffe: it is nested too deeply") from error
     return message
 
 

@@ -60,11 +60,11 @@ def need_onnx(doing: str) -> None:
 
 def load_model(path: str | Path) -> Loaded:
     """The model in an ONNX file. Raises CnnError (E0813, E0816)."""
+    path = regular_file(path, NETWORK)
     need_onnx("importing an ONNX file")
     from google.protobuf.message import DecodeError
     from onnx import GraphProto, ModelProto
 
-    path = regular_file(path, NETWORK)
     stored = open_initializers(path, kind=NETWORK).tensors
     try:
         wire = Wire(path)

@@ -37,6 +37,7 @@ from cnndsl.exchange.onnx.load import NETWORK, Loaded, load_model
 from cnndsl.exchange.onnx.nearest import nearest
 from cnndsl.exchange.onnx.refused import Refused
 from cnndsl.exchange.onnx.values import FLOATS, Constant, Node, Tensor, Value, shown
+from cnndsl.exchange.spelling import in_latin
 from cnndsl.ir import InputSpec
 from cnndsl.ops.reshape import Identity
 
@@ -127,7 +128,7 @@ class _Reader:
     def _name(self) -> str:
         """The network's name: BvlcAlexnet of bvlc_alexnet."""
         name = self.path.stem if self.graph.name in _PLAIN_NAMES else self.graph.name
-        return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^0-9A-Za-z]+", name))
+        return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^0-9A-Za-z]+", in_latin(name)))
 
     # --- the graph ---------------------------------------------------------------------------------
 
