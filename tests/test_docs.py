@@ -156,9 +156,12 @@ def test_matches() -> None:
 
 
 def environment() -> dict[str, str]:
-    """Like a plain terminal of 100 columns, without a GPU and without what pytest set for itself."""
+    """Like a plain terminal of 100 columns, without a GPU and without what pytest set for itself.
+
+    As in a terminal, what goes to stdout and to stderr comes in the order in which it is written.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COV", "TRITON_INTERPRET"))}
-    return {**kept, "COLUMNS": "100", "NO_COLOR": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return {**kept, "COLUMNS": "100", "NO_COLOR": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"}
 
 
 def perform(command: str, folder: Path) -> tuple[str, int]:
