@@ -170,6 +170,7 @@ def test_scales_of_nobody(tmp_path: Path) -> None:
         assert compare(graph, found.graph).same
         assert set(found.weights) == set(initial_tensors(specs_of(graph), seed=0))
     model = to_onnx(own, weights_of(own))
+    # MUTATION: a scale of 2 or a shift of 1 under our names is a scale or a shift.
     for name, value in (("bn.ones", 2), ("bn.zeros", 1)):
         (stored,) = [t for t in model.graph.initializer if t.name == name]
         before = stored.raw_data
@@ -180,20 +181,23 @@ def test_scales_of_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["lenet5", "googlenet", "resnet50", "squeezenet1_1", "shufflenet_v1",
-             "efficientnet_b0"],
-)
+    "name", ["darknet19", "densenet121", "efficientnet_b0", "googlenet", "googlenet_torchvision", "lenet5",
+             "mobilenet_v1", "mobilenet_v2", "regnet_x_400mf", "regnet_y_400mf", "resnet18", "resnet50",
+             "shufflenet_v1", "squeezenet1_0", "squeezenet1_1"],
+)  # fmt: skip
 def test_examples_come_back(tmp_path: Path, name: str) -> None:
-    """The same layers on the same wires, the same pictures, and the same weights by the same names."""
+    """The same layers on the same wires, the same pictures, and the same weights by the same names.
+
+    The other examples have larger weights and no other layers.
+    """
     program = load_path(EXAMPLES / f"{name}.cnn")
     graph = elaborate(program, choose_network(program, None))
     found, weights = again(graph, tmp_path)
     result = compare(graph, found)
     assert result.same, [p for p in result.pairs if p.verdict != "same"]
-    assert result.keys[1]
-    ours = {tensor.double().sum().item(): key for key, tensor in weights.items()}
-    theirs = {tensor.double().sum().item(): key for key, tensor in weights_of(graph).items()}
-    assert ours.keys() == theirs.keys()
+    assert [n.spec for n in found.inputs] == [n.spec for n in graph.inputs]
+    assert weights.keys() == weights_of(graph).keys()
+    assert all(torch.equal(weights[key], tensor) for key, tensor in weights_of(graph).items())
 
 
 # --- files and the command -------------------------------------------------------------------------
@@ -221,6 +225,10 @@ def test_large_weights_lie_beside(tmp_path: Path, monkeypatch) -> None:
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
+def full_disk(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
 def test_no_file_is_written_over(tmp_path: Path, monkeypatch) -> None:
     """Not the model and not the weights beside it, but with `force`; and one alone is not written."""
     graph = large(monkeypatch)
@@ -233,6 +241,12 @@ def test_no_file_is_written_over(tmp_path: Path, monkeypatch) -> None:
         (tmp_path / name).unlink()
     (tmp_path / "net.onnx.data").write_bytes(b"mine")
     assert len(export_onnx(graph, weights_of(graph), tmp_path / "net.onnx", force=True)) == 2
+    before = [f.read_bytes() for f in sorted(tmp_path.iterdir())]
+    with monkeypatch.context() as broken:
+        broken.setattr(exporting, "_model", full_disk)
+        with pytest.raises(CnnError):
+            export_onnx(graph, weights_of(graph, seed=1), tmp_path / "net.onnx", force=True)
+    assert [f.read_bytes() for f in sorted(tmp_path.iterdir())] == before
     monkeypatch.undo()
     (tmp_path / "net.onnx.data").write_bytes(b"mine")
     (tmp_path / "net.onnx").unlink()

@@ -66,9 +66,8 @@ def export_onnx(
         return (path,)
     beside = path.with_name(f"{path.name}.data")
     _free(beside, force=force)
-    with replaced(path) as temporary:
-        with replaced(beside) as data:
-            stored = _stored_beside(emitter, data, beside.name)
+    with replaced(path) as temporary, replaced(beside) as data:  # both are whole before either takes its place
+        stored = _stored_beside(emitter, data, beside.name)
         temporary.write_bytes(_model(graph, emitter, stored).SerializeToString())
     return path, beside
 
