@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock  # torch needs it too
+from sample_networks import chosen, sources
 
 from cnndsl import targets
 from cnndsl.files import choose_network, load_path, load_text
@@ -29,9 +30,6 @@ from cnndsl.passes.plan import plan
 from cnndsl.passes.simplify import simplify
 
 GPU = Path(__file__).with_name("gpu")
-sys.path.append(str(GPU))
-
-from sample_networks import sources  # noqa: E402 - found beside the worker that compiles them
 
 # --- every launch fits its kernel, for every target --------------------------------------------------------
 
@@ -82,7 +80,7 @@ def launches_of(source: str) -> Iterator[Launch]:
                 yield from (launch for step in made.steps for launch in step.launches)
 
 
-@pytest.mark.parametrize("name", sources())
+@pytest.mark.parametrize("name", chosen(sources()))
 def test_launches_fit_their_kernels(name: str) -> None:
     launches = list(launches_of(sources()[name]))
     assert launches
@@ -201,7 +199,7 @@ def check_runs(runs: list[dict[str, Any]]) -> None:
         check_run(run)
 
 
-@pytest.mark.parametrize("name", sources())
+@pytest.mark.parametrize("name", chosen(sources()))
 def test_the_launcher_accepts_every_network(name: str, survey: dict[str, Any]) -> None:
     runs = [run for run in survey["runs"] if run["network"] == name]
     assert {(run["target"], run["dtype"]) for run in runs} >= {("sm_90", "fp16")}

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sample_networks import EXAMPLES, chosen, examples
+
 from cnndsl import targets
 from cnndsl.codegen.package import known_of
 from cnndsl.codegen.specialize import Known, Specialized, kernel_sources, specialize
@@ -22,8 +24,7 @@ from cnndsl.passes.plan import plan
 from cnndsl.passes.simplify import simplify
 from cnndsl.tiles import DType
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-NETWORKS = sorted(path.stem for path in EXAMPLES.glob("*.cnn") if "\nnetwork " in path.read_text(encoding="utf-8"))
+NETWORKS = chosen(examples())
 GPU = ("cuda", 90, 32)
 AMD = ("hip", "gfx942", 64)
 

@@ -1,7 +1,6 @@
 """A specialised kernel and the generic one with the same constants are one to Triton: the same IR, without a GPU."""
 
 import io
-import os
 import tokenize
 from typing import Any
 
@@ -9,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_arguments import cases, entry_kernels, parameters
+from sample_networks import EVERYTHING
 from specialized import AMD, GPU, NETWORKS, Case, Compilers, case_of, distinct, launches, same
 
 from cnndsl.tiles import DType
 
-EVERYTHING = "CNNDSL_COMPILE_ALL" in os.environ
 # Target, type, the type of its tensors, for which of Triton's backends, batch sizes that tiles are chosen for.
 SETTINGS: tuple[tuple[str, DType, str, tuple[Any, ...], tuple[int, ...]], ...] = (
     ("sm_90", "fp16", "fp16", GPU, (1, 16)),

@@ -1,10 +1,19 @@
 """The networks that the tests of this folder compile: the examples, and texts for what those leave out."""
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from cnndsl.ops import operations
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EVERYTHING = "CNNDSL_COMPILE_ALL" in os.environ
+"""Whether tests take all that they could: `make gate` does, `make test` has ten minutes."""
+ALIKE = {
+    "alexnet_torchvision", "densenet121", "googlenet_torchvision", "mobilenet_v1", "regnet_x_400mf", "resnet101",
+    "resnet152", "resnet34", "resnet50_v1", "squeezenet1_1", "vgg11", "vgg13", "vgg16_bn", "vgg19",
+}  # fmt: skip
+"""Examples whose kernels differ from those of others in sizes alone: tests that work long on each leave them out."""
 
 TEXTS = {
     "residual": """
@@ -102,11 +111,19 @@ TEXTS = {
 }
 
 
+def examples() -> list[str]:
+    """The names of the examples that are networks; the others are files of blocks."""
+    return [path.stem for path in sorted(EXAMPLES.glob("*.cnn")) if "\nnetwork " in path.read_text(encoding="utf-8")]
+
+
+def chosen(names: Iterable[str]) -> list[str]:
+    """Those that tests take that work long on each."""
+    return [name for name in names if EVERYTHING or name not in ALIKE]
+
+
 def sources() -> dict[str, str]:
     """Every network by name: a path or a text, as `cnndsl.compile` takes it."""
-    # The other examples are files of blocks.
-    networks = [path for path in sorted(EXAMPLES.glob("*.cnn")) if "\nnetwork " in path.read_text(encoding="utf-8")]
-    files = {path.stem: str(path) for path in networks}
+    files = {name: str(EXAMPLES / f"{name}.cnn") for name in examples()}
     layers = {
         f"layer {name}": f"network Layer {{ input x [14x14x64] {op.example} }}"
         for name, op in operations().items()

@@ -15,7 +15,6 @@ the tests break them. Several give a walk each.
 
 import argparse
 import json
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from typing import Any
 
 import fake_gpu  # first: it sees to it that triton compiles
 import torch
-from sample_networks import sources
+from sample_networks import EVERYTHING, chosen, sources
 
 from cnndsl import targets
 from cnndsl.codegen.package import Package
@@ -37,7 +36,7 @@ from cnndsl.tiles import DType
 
 TARGETS = ("sm_80", "sm_90")
 BATCHES = (1, 3, 16, 128)
-MANY = ("alexnet", "alexnet_paper", "lenet5", "vgg16", "residual", "mobile")
+MANY = ("alexnet", "lenet5", "residual", "mobile")
 """Networks that are walked through for every target and type."""
 META = torch.device("meta")
 
@@ -78,14 +77,14 @@ def batches(graph: Graph) -> list[tuple[int, str]]:
     return [*((n, "nchw") for n in BATCHES), (128, "nhwc"), *beyond]
 
 
-def cases(*, everything: bool) -> Iterator[tuple[str, Graph, str, DType]]:
-    """Network, target and type; without `everything`, what takes other roads than the rest."""
-    for name, source in sources().items():
-        graph = graph_of(source)
+def cases() -> Iterator[tuple[str, Graph, str, DType]]:
+    """Network, target and type; those alone that take other roads than the rest, unless it is to be everything."""
+    for name in chosen(sources()):
+        graph = graph_of(sources()[name])
         for target in TARGETS:
             for dtype in TORCH_TYPES:
                 usual = (target, dtype) == ("sm_90", "fp16")
-                if everything or usual or name in MANY:
+                if EVERYTHING or usual or name in MANY:
                     yield name, graph, target, dtype
 
 
@@ -106,7 +105,7 @@ def walk(
 def survey(given: argparse.Namespace, replace: tuple[str, str] | None) -> Iterator[dict[str, Any]]:
     """All runs, as the module's docstring describes them."""
     gpus = {name: fake_gpu.FakeGpu(targets.get(name)) for name in TARGETS}
-    for name, graph, target, dtype in cases(everything="CNNDSL_COMPILE_ALL" in os.environ):
+    for name, graph, target, dtype in cases():
         if given.only not in (None, name) or given.dtype not in (None, dtype):
             continue
         gpu = gpus[target]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_networks import sources
+from sample_networks import EVERYTHING, sources
 
 from cnndsl import targets
 from cnndsl.files import choose_network, load_path
@@ -22,7 +22,6 @@ from cnndsl.passes.simplify import simplify
 from cnndsl.tiles import cdiv
 
 SCRIPT = Path(__file__).with_name("fake_run.py")
-EVERYTHING = "CNNDSL_COMPILE_ALL" in os.environ
 
 # Target, type, batch size, the batch whose tiles are taken for it, network.
 CASES = [("sm_90", "fp16", 3, 1, "lenet5")]
