@@ -62,6 +62,7 @@ class InputSpec:
 
     resize: int | tuple[int, int] | None = None
     crop: int | tuple[int, int] | None = None
+    interpolation: str = "bilinear"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     range: int = 1

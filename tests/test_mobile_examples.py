@@ -1,6 +1,7 @@
 """MobileNets, DenseNet, ShuffleNet, RegNets and EfficientNet: what their papers say of single layers."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from example_graphs import EXAMPLES, graph_of, keys_of, macs, node_macs, parameters, weights_of
@@ -79,8 +80,11 @@ IMAGENET = InputSpec(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.22
 @pytest.mark.parametrize("name", NETWORKS)
 def test_preprocessing(name: str) -> None:
     (node,) = graph_of(name).inputs
-    halves = InputSpec(resize=256, crop=224, mean=(0.5,), std=(0.5,))
-    assert (node.type, node.spec) == (TensorType((224, 224, 3)), halves if name == "mobilenet_v1" else IMAGENET)
+    others = {
+        "mobilenet_v1": InputSpec(resize=256, crop=224, mean=(0.5,), std=(0.5,)),
+        "efficientnet_b0": replace(IMAGENET, interpolation="bicubic"),
+    }
+    assert (node.type, node.spec) == (TensorType((224, 224, 3)), others.get(name, IMAGENET))
 
 
 # --- mutations: each must be seen by counts and keys, or by the file's own shapes ------------------

@@ -225,6 +225,8 @@ _OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     "local_size": ("size",),
     "n": ("size",),
     "scale": ("range", "std"),
+    "filter": ("interpolation",),
+    "resample": ("interpolation",),
     "colors": ("order",),
     "channel_order": ("order",),
 }

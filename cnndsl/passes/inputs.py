@@ -16,6 +16,9 @@ from cnndsl.passes.values import Evaluator, Report
 INPUT_ARGUMENTS = (
     Argument("resize", pixels(), "shorter side in pixels, or height x width to warp", None, None),
     Argument("crop", pixels(), "size of the centre crop", None, None),
+    Argument(
+        "interpolation", choice("bilinear", "bicubic"), "how pixels are resized: bilinear or bicubic", "bilinear", None
+    ),
     Argument("mean", reals(), "subtracted, one number per channel", None, None),
     Argument("std", reals(), "divided by, one number per channel", None, None),
     Argument("range", choice(1, 255), "largest value of a pixel: 1 or 255", 1, None),

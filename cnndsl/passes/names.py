@@ -15,7 +15,7 @@ from cnndsl.files import Program
 from cnndsl.ops import operations
 from cnndsl.ops.base import Argument, Op
 from cnndsl.passes.bind import Callee, pair_arguments
-from cnndsl.passes.inputs import pair_options
+from cnndsl.passes.inputs import INPUT_ARGUMENTS, pair_options
 from cnndsl.passes.values import IN_FIELDS, Report, unknown_field, unknown_name
 
 BLOCK_WORDS = ("same",)
@@ -102,8 +102,10 @@ class Names:
             case ast.Input():
                 self._shape(item.shape, parameters, flows=False)
                 self.bound[item.name_span] = pair_options(item, self.report)
+                known = {a.name: a.kind.words for a in INPUT_ARGUMENTS}
+                every = tuple(word for words in known.values() for word in words)
                 for option in item.options:
-                    self._expression(option.value, parameters, ("rgb", "bgr"), flows=False)
+                    self._expression(option.value, parameters, known.get(option.name or "", every), flows=False)
 
     def _layer(self, item: ast.Layer, parameters: Mapping[str, ast.Parameter]) -> None:
         for arm in item.arms or ():

@@ -197,6 +197,9 @@ def unknown_name(
         hint = f"did you mean `{guess}`?"
     elif shape:
         hint = "sizes are numbers, [224x224x3], or expressions of parameters, [size, size, 3]"
+    elif words:
+        beginning = "the only word here is" if len(words) == 1 else "the only words here are"
+        hint = f"{beginning} {listed([f'`{word}`' for word in words])}"
     elif known:
         hint = f"the parameters here are {listed([f'`{p}`' for p in known])}"
     else:

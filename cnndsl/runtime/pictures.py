@@ -23,6 +23,7 @@ def load_picture(
     shape: tuple[int, int, int],
     resize: int | pictures.Size | None = None,
     crop: int | pictures.Size | None = None,
+    interpolation: str = "bilinear",
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     range: float = 1,  # noqa: A002 - the argument's name in the language
@@ -36,8 +37,9 @@ def load_picture(
         path = regular_file(path, _PICTURE)
     try:
         return pictures.load_picture(
-            Path(path), shape=shape, resize=resize, crop=crop, mean=mean, std=std, range=range, order=order
-        )
+            Path(path), shape=shape, resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std,
+            range=range, order=order,
+        )  # fmt: skip
     except Unreadable as error:
         raise problem("E0411", error.message, help=error.help) from error
     except Unfit as error:

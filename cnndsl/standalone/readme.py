@@ -132,6 +132,8 @@ def _prepared(node: Node) -> str:
         steps.append("cropped at its centre")
     if spec.resize is None and spec.crop is None:
         steps.append(f"resized to cover {show_pair(size)}, cropped at its centre")
+    if spec.interpolation != "bilinear":
+        steps = [step.replace("resized", f"resized ({spec.interpolation})") for step in steps]
     colours = "grey" if node.type.channels == 1 else spec.order.upper()
     return "; ".join([*steps, f"{colours} from 0 to {spec.range}", *_normalised(spec)])
 

@@ -40,6 +40,7 @@ def inputs_of(height: int, width: int, channels: int) -> st.SearchStrategy[Input
     return st.builds(
         lambda sizes, **others: InputSpec(*sizes, **others), st.sampled_from(crops), mean=each(numbers),
         std=each(numbers.filter(bool)), range=st.sampled_from([1, 255]), order=st.sampled_from(["rgb", "bgr"]),
+        interpolation=st.sampled_from(["bilinear", "bicubic"]),
     )  # fmt: skip
 
 

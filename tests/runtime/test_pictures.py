@@ -47,9 +47,7 @@ def test_one_colour_is_normalised_exactly(tmp_path: Path, value: int) -> None:
     made = load_picture(path, shape=(8, 8, 3), resize=10, crop=8, mean=mean, std=std)
     assert (made.dtype, tuple(made.shape), made.is_contiguous()) == (torch.float32, (3, 8, 8), True)
     for channel in range(3):
-        expected = (np.float32(value) / np.float32(255) - np.float32(mean[channel])) / np.float32(
-            std[channel]
-        )
+        expected = (np.float32(value) / np.float32(255) - np.float32(mean[channel])) / np.float32(std[channel])
         assert made[channel].unique().tolist() == [expected]
 
 
@@ -90,10 +88,16 @@ def test_grey(tmp_path: Path) -> None:
 
 
 def by_hand(
-    pixels: np.ndarray, size: tuple[int, int], *, corner: tuple[int, int], crop: tuple[int, int]
+    pixels: np.ndarray,
+    size: tuple[int, int],
+    *,
+    corner: tuple[int, int],
+    crop: tuple[int, int],
+    interpolation: str = "bilinear",
 ) -> np.ndarray:
     """Resized by Pillow to a size, cut at a corner, both worked out in the test. [H, W, 3], 0 to 255."""
-    resized = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    resized = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), filters[interpolation]))
     return resized[corner[0] : corner[0] + crop[0], corner[1] : corner[1] + crop[1]].astype(np.float32)
 
 
@@ -136,6 +140,18 @@ def test_resize_and_crop(
         if corner[axis] > 0:
             aside = (corner[0] - (axis == 0), corner[1] - (axis == 1))
             assert not np.array_equal(made, by_hand(pixels, size, corner=aside, crop=window))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_interpolation(tmp_path: Path, interpolation: str) -> None:
+    pixels = noise(30, 45)
+    path = saved(tmp_path / "p.png", pixels)
+    found = pixels_of(load_picture(path, shape=(28, 28, 3), resize=32, crop=28, range=255, interpolation=interpolation))
+    here = {
+        name: by_hand(pixels, (32, 48), corner=(2, 10), crop=(28, 28), interpolation=name)
+        for name in ("bilinear", "bicubic")
+    }
+    assert [name for name, expected in here.items() if np.array_equal(found, expected)] == [interpolation]
 
 
 @pytest.mark.parametrize(
@@ -219,9 +235,7 @@ def test_a_ramp_stays_a_ramp(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_options_that_miss_the_input(
-    tmp_path: Path, options: dict[str, int], message: str, help_: str
-) -> None:
+def test_options_that_miss_the_input(tmp_path: Path, options: dict[str, int], message: str, help_: str) -> None:
     path = saved(tmp_path / "p.png", noise(6, 10))
     found = mistake(lambda: load_picture(path, shape=(8, 8, 3), **options))
     assert (found.code, found.message, found.help) == ("E0415", f"{path} {message}", (help_,))
@@ -372,9 +386,7 @@ def test_random_bytes_are_refused(tmp_path: Path, content: bytes, magic: bytes) 
 
 
 @many
-@given(
-    st.sampled_from(("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")), st.floats(0, 1, exclude_max=True)
-)
+@given(st.sampled_from(("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")), st.floats(0, 1, exclude_max=True))
 def test_a_picture_cut_short_is_refused(tmp_path: Path, kind: str, kept: float) -> None:
     stream = io.BytesIO()
     Image.fromarray(noise(24, 24)).save(stream, kind)

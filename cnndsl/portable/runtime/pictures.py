@@ -16,6 +16,9 @@ MAX_PIXELS = 1 << 27
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Pillow's names of what is read. Others start programs (EPS) or accept any bytes (TGA)."""
 
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+"""Pillow's names of the ways to resize."""
+
 Size = tuple[int, int]
 """Height and width."""
 
@@ -26,6 +29,7 @@ def load_picture(
     shape: tuple[int, int, int],
     resize: int | Size | None = None,
     crop: int | Size | None = None,
+    interpolation: str = "bilinear",
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     range: float = 1,  # noqa: A002 - the argument's name in the language
@@ -34,7 +38,8 @@ def load_picture(
     """A picture as float32 [C, H, W], for an input of `shape` (H, W, C), C being 3 or 1 (grey).
 
     `resize` an integer makes the shorter side that long and keeps the proportions, the longer side rounded
-    down as in torchvision; (height, width) stretches to that size. Both are bilinear with antialiasing.
+    down as in torchvision; (height, width) stretches to that size. Pixels are resized by `interpolation`,
+    "bilinear" or "bicubic" (a = -0.5, as Pillow has it), with antialiasing.
     `crop` cuts that size from the centre. Without either, the picture is resized until it just covers H x W,
     and the centre is cut out.
 
@@ -55,7 +60,8 @@ def load_picture(
             help=("give the input as a tensor",),
         )
     picture = _read(path, mode="RGB" if channels == 3 else "L")
-    picture = _fit(picture, (height, width), resize=resize, crop=crop, path=path)
+    resampling = RESAMPLING[interpolation]
+    picture = _fit(picture, (height, width), resize=resize, crop=crop, resampling=resampling, path=path)
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).reshape(height, width, channels)
     values = pixels.float().permute(2, 0, 1)
     if order == "bgr":
@@ -120,7 +126,13 @@ def _opaque(picture: Image.Image, path: Path, *, sixteen: bool) -> Image.Image:
 
 
 def _fit(
-    picture: Image.Image, target: Size, *, resize: int | Size | None, crop: int | Size | None, path: Path
+    picture: Image.Image,
+    target: Size,
+    *,
+    resize: int | Size | None,
+    crop: int | Size | None,
+    resampling: Image.Resampling,
+    path: Path,
 ) -> Image.Image:
     """The picture resized and cropped to `target`. Raises Unfit where it does not come out so."""
     height, width = picture.height, picture.width
@@ -146,7 +158,7 @@ def _fit(
         made = f"{path} ({_size(picture)}) becomes {result[0]}x{result[1]}"
         raise Unfit(f"{made}, but the input is {target[0]}x{target[1]}", help=(_cropping(target, window),))
     if size != (height, width):
-        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        picture = picture.resize((size[1], size[0]), resampling)
     if window is None:
         return picture
     # Half pixels round to even, as in torchvision, so that the same pixels are seen.
