@@ -76,8 +76,8 @@ def drop_unused(graph: Graph) -> Graph:
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     drop_unused,
-    drop_transparent,
     name_global_averages,
+    drop_transparent,
     nest_concats,
     fold_batchnorm,
     fold_batchnorm_forward,

@@ -29,6 +29,14 @@ def test_pooling_to_the_size_that_is_there_goes() -> None:
     assert found == {"a": "relu <- x", "adaptiveavgpool2": "adaptiveavgpool(5x4) <- a"}
 
 
+def test_an_average_over_one_pixel_goes() -> None:
+    body = "input x [4x4x3] globalavgpool a: conv(2, 1) avgpool(1) b: relu avgpool(1, stride=2) adaptiveavgpool(1) c: dense(3)"
+    assert simplified(body) == {
+        "globalavgpool1": "globalavgpool <- x", "a": "conv(2, 1x1) <- globalavgpool1", "b": "relu <- a",
+        "c": "dense(3) <- b",
+    }
+
+
 def test_flatten_of_a_vector_goes() -> None:
     assert simplified("input x [4] flatten a: relu flatten flatten") == {"a": "relu <- x"}
 

@@ -109,6 +109,15 @@ def test_any_scale() -> None:
     assert min(seen.values()) > 2, seen
 
 
+@pytest.mark.parametrize("batch", [1, 128])
+@pytest.mark.parametrize("average", ["avgpool(1)", "avgpool(1, stride=2)", "adaptiveavgpool(1)", "globalavgpool"])
+def test_an_average_over_one_pixel(average: str, batch: int) -> None:
+    """Which a convolution on one pixel, a product of vectors, cannot end in."""
+    net, xs = compiled(f"input x [1x1x8] conv(16, 1) -> relu -> {average} conv(8, 1) -> {average} -> relu", batch=batch)
+    check(net, xs)
+    assert len(net.groups_for(batch).groups) == 2
+
+
 # --- what would be wrong -------------------------------------------------------------------------
 
 ROW = "input x [5x6x8] i: relu concat { { @i a: conv(8, 1) -> relu } { @i b: conv(16, 1) -> relu } } c: conv(4, 3)"
