@@ -90,7 +90,8 @@ def _sources(graph: Graph, node: Node) -> Iterator[tuple[str, Sequence[int]]]:
     (x, *_) = graph.types_of(node)
     order = node.op.averaged(x)
     if order is not None:
-        yield node.inputs[0], [list(order).index(channel) for channel in range(x.channels)]
+        made = {channel: i for i, channel in reversed(list(enumerate(order)))}
+        yield node.inputs[0], [made[channel] for channel in range(x.channels)]
 
 
 def fold_batchnorm_forward(graph: Graph) -> Graph:

@@ -31,11 +31,14 @@ def shared_arms(graph: Graph) -> tuple[dict[str, tuple[str, ...]], dict[str, str
     def shorter(arms: tuple[str, ...]) -> tuple[str, ...]:
         """The arms with the longest concats in place of what these hold."""
         found: list[str] = []
-        while arms:
-            fitting = [(len(c), name) for c, name in before.get(arms[0], ()) if c == arms[: len(c)]]
-            length, name = max(fitting, default=(1, arms[0]), key=lambda one: one[0])
+        at = 0
+        while at < len(arms):
+            length, name = 1, arms[at]
+            for held, concat in before.get(name, ()):
+                if len(held) > length and held == arms[at : at + len(held)]:
+                    length, name = len(held), concat
             found.append(name)
-            arms = arms[length:]
+            at += length
         return tuple(found)
 
     for node in graph.nodes:

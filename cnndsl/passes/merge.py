@@ -37,7 +37,7 @@ def merged(groups: Groups) -> Groups:
     for row in rows:
         names = tuple(one.anchor.name for one in row)
         named[min(names, key=order.__getitem__)] = names
-    made = fuse.formed(_together(groups.graph, named.values()), groups.aim, named)
+    made = fuse.formed(verify(_together(groups.graph, named.values())), groups.aim, named)
     launched = {group.anchor.name: group for group in made.groups}
     for row in rows:
         found = launched[row[0].anchor.name]
@@ -59,7 +59,7 @@ def _together(graph: Graph, rows: Iterable[Sequence[str]]) -> Graph:
     names = (
         name for node in graph.nodes if node.name not in moved for name in (node.name, *behind.get(node.name, ()))
     )
-    return verify(replace(graph, nodes=tuple(graph.by_name[name] for name in names)))
+    return replace(graph, nodes=tuple(graph.by_name[name] for name in names))
 
 
 class Merger:
@@ -137,10 +137,14 @@ class Merger:
             # Those first behind which vectors may begin; of them, the activated ones.
             free = [one for one in chosen if self.home(one) is None]
             free.sort(key=lambda one: (one.output.type.channels % VECTOR > 0, one.activation == NONE))
-            for core in self.cores([one for one in chosen if self.home(one) is not None]):
+            arms = [one for one in chosen if self.home(one) is not None]
+            for start, core in enumerate(self.cores(arms)):
                 for front in (True, False):
                     row = self.with_others(core, free, front=front)
                     best = row if len(row) > len(best) else best
+                # The next one begins with arms[start]: of 500 arms in one row, all others would be tried for seconds.
+                if len(arms) - start + len(free) <= len(best):
+                    break
         return best
 
     def with_others(self, core: Row, free: Sequence[Group], *, front: bool) -> Row:

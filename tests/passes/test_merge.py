@@ -13,11 +13,12 @@ from stages import example, groups_of, launches, plan_of, titles
 from tags import run
 
 from cnndsl.ops.conv import Conv
+from cnndsl.ops.fusion import Obstacle
 from cnndsl.ops.joins import Concat
 from cnndsl.passes import fuse as fusing
 from cnndsl.passes.boundaries import boundaries, launches_of
 from cnndsl.passes.fuse import Groups, fuse
-from cnndsl.passes.merge import reasons
+from cnndsl.passes.merge import Merger, Row, reasons
 from cnndsl.passes.plan import Plan, plan
 from cnndsl.passes.simplify import simplify
 from cnndsl.targets import get
@@ -146,6 +147,24 @@ def test_a_row_of_its_own_is_aligned() -> None:
     planned = plan_of(f"{START} concat {{ {{ a: conv(5, 1) -> lrn }} {{ b: conv(24, 1) -> lrn }} }}")
     assert in_channels(planned, "b")[1:] == (0, 32)
     assert in_channels(planned, "a")[1:] == (24, 32)
+
+
+def test_a_long_row_is_found_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each place of a launch is tried a few times, not with every beginning of the row."""
+    asked = 0
+    right = Merger.obstacle
+
+    def counted(self: Merger, row: Row) -> Obstacle | None:
+        nonlocal asked
+        asked += 1
+        return right(self, row)
+
+    monkeypatch.setattr(Merger, "obstacle", counted)
+    arms = 60
+    body = f"input x [4x4x8] i: relu concat {{ {' '.join('{ @i conv(8, 1) -> relu }' for _ in range(arms))} }}"
+    (_, row, _) = groups_of(body).groups
+    assert len(row.members) == arms
+    assert asked < 4 * arms
 
 
 def test_nothing_lies_beside_an_output() -> None:
