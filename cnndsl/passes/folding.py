@@ -48,25 +48,26 @@ def fold_batchnorm(graph: Graph) -> Graph:
 
     def makers(name: str, place: _Place) -> list[_Place] | None:
         """The layers that make a value between them; None where one of them can take up no batch norm."""
-        if not alone(graph, name):
-            return None
-        if name in gone:
-            return makers(gone[name], place)
-        node = graph.by_name[name]
-        if isinstance(node.op, (Conv, Dense, BatchNorm)):
-            return [replace(place, owner=name)]
-        if node.op is None:
-            return None
-        further = replace(place, across=(*place.across, name))
         found: list[_Place] = []
-        for source, chosen in _sources(graph, node):
-            # The channels of the source, each for the first channel of the result that it makes.
-            channels = tuple(place.channels[i] for i in chosen)
-            arm = makers(source, replace(further, channels=channels))
-            if arm is None:
+        waiting = [(name, place)]
+        while waiting:
+            name, place = waiting.pop()
+            if not alone(graph, name):
                 return None
-            found += arm
-        return found or None
+            node = graph.by_name[name]
+            if name in gone:
+                waiting.append((gone[name], place))
+            elif isinstance(node.op, (Conv, Dense, BatchNorm)):
+                found.append(replace(place, owner=name))
+            elif sources := list(_sources(graph, node)):
+                # The channels of the source, each for the first channel of the result that it makes.
+                waiting += [
+                    (source, _Place("", tuple(place.channels[i] for i in chosen), (*place.across, name)))
+                    for source, chosen in reversed(sources)
+                ]
+            else:
+                return None
+        return found
 
     for node in graph.nodes:
         if isinstance(node.op, BatchNorm):
@@ -79,8 +80,12 @@ def fold_batchnorm(graph: Graph) -> Graph:
 
 
 def _sources(graph: Graph, node: Node) -> Iterator[tuple[str, Sequence[int]]]:
-    """What a node averages or copies channel by channel: for each channel of a source, the channel that it becomes."""
-    assert node.op is not None
+    """What a node averages or copies channel by channel: for each channel of a source, the channel that it becomes.
+
+    Nothing for an input and for any other layer.
+    """
+    if node.op is None:
+        return
     if isinstance(node.op, Concat):
         first = 0
         for name, type_ in zip(node.inputs, graph.types_of(node), strict=True):
@@ -104,31 +109,31 @@ def fold_batchnorm_forward(graph: Graph) -> Graph:
 
     def readers(name: str, place: _Place) -> list[_Place] | None:
         """The layers that take up a batch norm before them; None where another reads it."""
-        if name in graph.returned:
-            return None
         found: list[_Place] = []
-        for node in graph.users[name]:
-            match node.op:
-                case Conv(pad=(0, 0, 0, 0)) | Dense():
-                    found.append(replace(place, owner=node.name))
-                    continue
-                case Flatten():
-                    # A dense layer behind it has each for all pixels.
-                    order: Sequence[int] | None = range(len(place.channels))
-                case BatchNorm() if node.name in gone:
-                    order = range(len(place.channels))
-                case _:
-                    assert node.op is not None
-                    order = node.op.averaged(graph.by_name[name].type)
-            if order is None:
+        waiting = [(name, place)]
+        while waiting:
+            name, place = waiting.pop()
+            if name in graph.returned or not graph.users[name]:
                 return None
-            channels = tuple(place.channels[i] for i in order)
-            across = place.across if node.name in gone else (*place.across, node.name)
-            behind = readers(node.name, _Place("", channels, across))
-            if behind is None:
-                return None
-            found += behind
-        return found or None
+            for node in graph.users[name]:
+                match node.op:
+                    case Conv(pad=(0, 0, 0, 0)) | Dense():
+                        found.append(replace(place, owner=node.name))
+                        continue
+                    case Flatten():
+                        # A dense layer behind it has each for all pixels.
+                        order: Sequence[int] | None = range(len(place.channels))
+                    case BatchNorm() if node.name in gone:
+                        order = range(len(place.channels))
+                    case _:
+                        assert node.op is not None
+                        order = node.op.averaged(graph.by_name[name].type)
+                if order is None:
+                    return None
+                channels = tuple(place.channels[i] for i in order)
+                across = place.across if node.name in gone else (*place.across, node.name)
+                waiting.append((node.name, _Place("", channels, across)))
+        return found
 
     # From the last to the first: of two in a row, the first goes where the second has gone.
     for node in reversed(graph.nodes):

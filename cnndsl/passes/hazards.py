@@ -75,16 +75,18 @@ class _Checker:
 
     def parts(self, name: str) -> Iterator[_Part]:
         """What a value is made of; nothing for the caller's own."""
-        root = self.root(name)
-        node = self.graph.by_name[root]
-        if isinstance(node.op, Concat):
-            for number, (arm, place) in enumerate(self.arms(root)):
-                if self.plan.storage.get(self.root(arm)) == place:
-                    yield from self.parts(arm)
-                else:
-                    yield root, number
-        elif node.op is not None:
-            yield root, 0
+        waiting = [name]
+        while waiting:
+            root = self.root(waiting.pop())
+            node = self.graph.by_name[root]
+            if isinstance(node.op, Concat):
+                for number, (arm, place) in enumerate(self.arms(root)):
+                    if self.plan.storage.get(self.root(arm)) == place:
+                        waiting.append(arm)
+                    else:
+                        yield root, number
+            elif node.op is not None:
+                yield root, 0
 
     def arms(self, concat: str) -> Iterator[tuple[str, Storage]]:
         """The arms of a concat, and where they belong."""

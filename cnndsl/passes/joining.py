@@ -87,15 +87,17 @@ def activate_arms(graph: Graph) -> Graph:
 
 def _makers(graph: Graph, name: str) -> list[str] | None:
     """The layers whose kernels make a value between them; None where one cannot take an activation for it."""
-    node = graph.by_name[name]
-    if node.op is None or not alone(graph, name):
-        return None
-    if not isinstance(node.op, (Concat, ChannelShuffle, Flatten)):
-        return [name] if node.op.takes_activation else None
     found: list[str] = []
-    for arm in node.inputs:
-        makers = _makers(graph, arm)
-        if makers is None:
+    waiting = [name]
+    while waiting:
+        name = waiting.pop()
+        node = graph.by_name[name]
+        if node.op is None or not alone(graph, name):
             return None
-        found += makers
+        if isinstance(node.op, (Concat, ChannelShuffle, Flatten)):
+            waiting.extend(reversed(node.inputs))
+        elif node.op.takes_activation:
+            found.append(name)
+        else:
+            return None
     return found

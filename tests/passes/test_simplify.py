@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from networks import Example, networks, random_inputs, random_weights
-from stages import EXAMPLES, example, graph_of, simplified
+from stages import EXAMPLES, example, graph_of, plan_of, simplified
 
 from cnndsl.files import choose_network, load_text
 from cnndsl.ir import Graph
@@ -50,6 +50,17 @@ def test_unread_layers_go_and_inputs_stay() -> None:
     found = simplified("input x [4x4x3] input y [2x2x2] @x a: relu b: conv(3, 1) c: relu @a d: tanh")
     assert found == {"a": "relu <- x", "d": "tanh <- a"}
     assert [n.name for n in simplify(graph_of("input x [4x4x3] input y [2x2x2] relu")).inputs] == ["x", "y"]
+
+
+@pytest.mark.parametrize("body", [
+    "input x [2x2x2] relu {} relu".format("batchnorm " * 1100),
+    "input x [2x2x2] conv(2, 1) {} batchnorm relu".format("channel_shuffle(2) " * 1100),
+    "input x [2x2x2] relu batchnorm {} conv(2, 1)".format("channel_shuffle(2) " * 1100),
+    "input x [2x2x2] tanh {} relu".format("concat { {} { @x maxpool(1) } } " * 1100),
+], ids=["batch norms", "backward", "forward", "concats"])
+def test_chains_may_be_long(body: str) -> None:
+    """Longer than Python's own recursion goes."""
+    assert len(plan_of(body).steps) > 0
 
 
 # --- batch norms ---------------------------------------------------------------------------------
