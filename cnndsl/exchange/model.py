@@ -7,7 +7,7 @@ Every reader of a foreign format makes a `Model` with a `Builder`; what comes af
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,10 @@ class Model:
     notes: tuple[str, ...] = ()
 
 
+MAX_NAME = 1000
+"""Characters of a name. What is longer says nothing to a reader, and each of its dots would be a module."""
+
+
 class Builder:
     """Collects the nodes of a `Model` in computing order, and infers their types."""
 
@@ -48,12 +52,13 @@ class Builder:
         self._outputs: list[tuple[str, str]] = []
         self._weights: dict[str, torch.Tensor] = {}
         self._notes: dict[str, None] = {}
+        self._numbers: dict[str, int] = {}
 
     def input(self, name: str, type_: TensorType, *, spec: InputSpec | None = None) -> str:
         """Declare an input of the network; returns its name in the graph. Raises CnnError (E0801)."""
         if type_.size > MAX_VALUES:
             raise self.mistake(f"input `{name}` has {type_.size:,} values; at most {MAX_VALUES:,}")
-        own = self._unique(path_of(name, otherwise="image"))
+        own = _unique(path_of(name, otherwise="image"), self._nodes, self._numbers)
         self._nodes[own] = Node(own, None, (), type_, self._span, spec=spec)
         return own
 
@@ -102,7 +107,7 @@ class Builder:
             raise self.mistake(f"{where} has a tensor of {max(sizes):,} values; at most {MAX_VALUES:,}")
         if len(self._nodes) >= MAX_LAYERS:
             raise self.mistake(f"it has more than {MAX_LAYERS:,} layers")
-        own = self._unique(path_of(name, otherwise=op.name))
+        own = _unique(path_of(name, otherwise=op.name), self._nodes, self._numbers)
         if weights is not None:
             for weight in op.weights(*types):
                 if weight.name not in weights:
@@ -131,23 +136,26 @@ class Builder:
         if not self._outputs:
             raise self.mistake("it has no output")
         (_, first), *rest = self._outputs
-        taken = {"main"}
-        outputs = [("main", first)]
+        outputs = {"main": first}
+        numbers = {"main": 1}
         for name, node in rest:
-            own = identifier(name, otherwise="output")
-            while own in taken:
-                own += "_"
-            taken.add(own)
-            outputs.append((own, node))
-        graph = verify(Graph(self.name, tuple(self._nodes.values()), tuple(outputs)))
+            outputs[_unique(identifier(name, otherwise="output"), outputs, numbers)] = node
+        graph = verify(Graph(self.name, tuple(self._nodes.values()), tuple(outputs.items())))
         return Model(graph, self._weights, tuple(self._notes))
 
-    def _unique(self, path: str) -> str:
-        name, number = path, 1
-        while name in self._nodes:
-            number += 1
-            name = f"{path}_{number}"
-        return name
+
+
+def _unique(name: str, taken: Container[str], numbers: dict[str, int]) -> str:
+    """`name`, or with the next number behind it that none of `taken` has; `numbers` are the last ones by name.
+
+    Without these, ten thousand layers of one name would be counted from the first one each.
+    """
+    number, own = numbers.get(name, 1), name
+    while own in taken:
+        number += 1
+        own = f"{name}_{number}"
+    numbers[name] = number
+    return own
 
 
 def identifier(name: str, *, otherwise: str) -> str:
@@ -155,13 +163,18 @@ def identifier(name: str, *, otherwise: str) -> str:
 
     Different names may become the same.
     """
-    text = re.sub(r"[^0-9A-Za-z_]+", "_", in_latin(name)).strip("_")
+    text = re.sub(r"[^0-9A-Za-z_]+", "_", in_latin(name[:MAX_NAME])).strip("_")
     if not text:
         return otherwise
     return text if not text[0].isdigit() else f"_{text}"
 
 
 def path_of(name: str, *, otherwise: str) -> str:
-    """A foreign name as a path: parts between dots and slashes, of letters, digits, underscores and hyphens."""
+    """A foreign name as a path: parts between dots and slashes, of letters, digits, underscores and hyphens.
+
+    `otherwise` where there is nothing left of it, or too much.
+    """
+    if len(name) > MAX_NAME:
+        return otherwise
     parts = (re.sub(r"[^0-9A-Za-z_-]+", "_", part).strip("_-") for part in re.split(r"[./]", in_latin(name)))
     return ".".join(part for part in parts if part) or otherwise

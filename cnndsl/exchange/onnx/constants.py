@@ -195,7 +195,8 @@ def _range_bytes(call: Call) -> int:
 
 
 def _reduced(call: Call) -> np.ndarray:
-    x, axes = call.array(0), call.axes(since=13 if call.op == "ReduceSum" else 18)
+    # An empty list of axes is as none; numpy would reduce along none of them.
+    x, axes = call.array(0), call.axes(since=13 if call.op == "ReduceSum" else 18) or None
     if axes is None and call.attributes.get("noop_with_empty_axes", 0):
         return x
     function = {"ReduceProd": np.prod, "ReduceSum": np.sum, "ReduceMax": np.max, "ReduceMin": np.min}[call.op]

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cnndsl.exchange.model import MAX_NAME
+
+if TYPE_CHECKING:
+    import onnx
 
 _LAST = re.compile(
     r"[._/](?:weight|bias|w|b|kernel|scale|gamma|beta|mean|var|running_mean|running_var|s|rm|riv)(?:_\d+)?(?:__SHAPE)?$",
@@ -50,6 +56,14 @@ def from_node(name: str, op: str) -> str:
             path.append(part)
         return ".".join(path)
     return _telling(without_device(name), op)
+
+
+def of_layer(node: onnx.NodeProto, weights: Sequence[str]) -> str:
+    """The name of a node's layer, of which `weights` are the known inputs; empty where nothing tells."""
+    scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "")
+    own = node.name or next(iter(node.output), "")
+    named = from_weights(weights) or from_scopes(scopes) or from_node(own, node.op_type)
+    return named if len(named) <= MAX_NAME else ""
 
 
 def modules_of(names: Sequence[str]) -> set[str]:

@@ -34,6 +34,7 @@ def prelu(node: Node) -> Tensor:
     slopes = node.floats(1, "slope")
     if slopes.size == 0 or (slopes != slopes.flat[0]).any():
         raise node.refuse("has a slope for each channel", "one slope holds for all channels", nearest="leaky_relu")
+    node.need_rank(node.tensor(), slopes)
     return unary(node, acts.LeakyRelu(float(str(slopes.flat[0]))))
 
 

@@ -18,6 +18,7 @@ from cnndsl.ops.joins import Add, Mul
 def affine(node: Node, x: Tensor, *, scale: np.ndarray | float = 1.0, shift: np.ndarray | float = 0.0) -> Tensor:
     """scale * x + shift, each one number or an array that is broadcast as the file's."""
     scale, shift = np.asarray(scale, np.float64), np.asarray(shift, np.float64)
+    node.need_rank(x, scale, shift)
     item, axis = x.item, None
     if scale.size > 1 or shift.size > 1:
         item, axis = node.channelled(x)
@@ -149,6 +150,7 @@ def power(node: Node) -> Tensor:
     """Pow; with the exponent 2 or 3 a product of the tensor with itself, with others perhaps a part of an LRN."""
     exponent = node.scalar(1, "exponent")
     x = node.tensor()
+    node.need_rank(x, node.constant(1, "exponent").array)
     if exponent in {2.0, 3.0}:
         return seen(x, node.add(Mul(), *([x.item] * int(exponent))))
     return seen(x, node.add(Power(exponent), x.item))
@@ -159,6 +161,7 @@ def extreme(node: Node) -> Tensor:
     tensors, arrays = _split(node)
     if len(tensors) != 1 or any(a.size != 1 for a in arrays):
         raise node.refuse("compares tensors value by value", "there is no layer for it", nearest="relu")
+    node.need_rank(tensors[0], *arrays)
     bounds = [float(str(np.float32(a.reshape(())))) for a in arrays]
     if node.op == "Max":
         return clipped(node, tensors[0], max(bounds, default=-math.inf), math.inf)

@@ -280,15 +280,25 @@ class _Reader:
         graph = next((a.g for a in node.attribute if a.name == name and a.HasField("g")), None)
         if graph is None or len(graph.output) != len(node.output):
             raise Refused("E0813", f"{where} has no {name} of {len(node.output)} outputs")
+        inner: set[str] = set()
         for tensor in graph.initializer:
-            self.env.setdefault(tensor.name, Constant(array_of(tensor, self.path), name=tensor.name))
-        for inner in graph.node:
-            if any(output in self.env for output in inner.output):
-                raise Refused("E0813", f"{where} makes `{inner.output[0]}` twice")
-            self._visit(inner, declared)
-        for output, own in zip(node.output, graph.output, strict=True):
-            if own.name not in self.broken:
-                self.env[output] = self._value(own.name)
+            self._claim(inner, [tensor.name], where)
+            self.env[tensor.name] = Constant(array_of(tensor, self.path), name=tensor.name)
+        for part in graph.node:
+            self._claim(inner, part.output, where)
+            self._visit(part, declared)
+        ends = zip(node.output, (own.name for own in graph.output), strict=True)
+        made = {output: self._value(own) for output, own in ends if own not in self.broken}
+        for name in inner & self.env.keys():
+            del self.env[name]
+        self.env |= made
+
+    def _claim(self, inner: set[str], names: Sequence[str], where: str) -> None:
+        """Take names for one branch, of which another may have them too. Raises Refused (E0813) if they mean others."""
+        for name in names:
+            if name and (name in self.env or name in self.stored):
+                raise Refused("E0813", f"{where} makes `{name}` twice")
+        inner.update(names)
 
     def _made(self, node: onnx.NodeProto, inputs: Sequence[Value | None], where: str) -> Sequence[Value]:
         attributes = self._attributes(node)
@@ -305,11 +315,7 @@ class _Reader:
         handler = HANDLERS.get(node.op_type)
         if handler is None:
             raise self._unknown(node)
-        weights = [v.name for v in inputs if isinstance(v, Constant) and v.name]
-        scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "")
-        named = names.from_weights(weights) or names.from_scopes(scopes) or names.from_node(node.name, node.op_type)
-        if not named and not node.name and node.output:
-            named = names.from_node(node.output[0], node.op_type)
+        named = names.of_layer(node, [v.name for v in inputs if isinstance(v, Constant) and v.name])
         wanted = [output in self.read_names for output in node.output]
         made = handler(Node(
             node.op_type, where, named, self.opset, attributes, inputs, wanted, self.draft, self.batch, self.notes
@@ -369,12 +375,10 @@ class _Reader:
             raise Refused("E0801", f"{where} makes {shown(value.shape)}, and the file says [{said}]")
 
     def _unknown(self, node: onnx.NodeProto) -> Refused:
-        known = tuple(HANDLERS) if node.domain in OWN_DOMAINS else ()
-        notes, help_ = nearest(node.op_type, known)
+        notes, help_ = nearest(node.op_type, tuple(HANDLERS) if node.domain in OWN_DOMAINS else ())
         domain = f" of the domain `{node.domain}`" if node.domain not in OWN_DOMAINS else ""
-        name = node.name or next(iter(node.output), "")
-        message = f"operator {node.op_type}{domain}, node `{name}`, is not in the language"
-        return Refused("E0811", message, notes=notes, help=help_)
+        where = f"operator {node.op_type}{domain}, node `{node.name or next(iter(node.output), '')}`"
+        return Refused("E0811", f"{where}, is not in the language", notes=notes, help=help_)
 
     # --- mistakes ----------------------------------------------------------------------------------
 

@@ -205,6 +205,13 @@ class Node:
             return tensor.item, 1
         return self.map(tensor), 1
 
+    def need_rank(self, tensor: Tensor, *arrays: np.ndarray) -> None:
+        """Refuse constants with more axes than a tensor: what comes of both has axes before the batch."""
+        for array in arrays:
+            if array.ndim > len(tensor.shape):
+                raise self.refuse(f"computes with a constant of shape {list(array.shape)} beside {shown(tensor.shape)}",
+                                  "the batch must stay the first axis")  # fmt: skip
+
     def add(self, op: Op, *inputs: int, weights: Mapping[str, np.ndarray] | None = None) -> int:
         """Add a layer to the draft."""
         return self.draft.add(op, *inputs, weights=weights, name=self.name, where=self.where)
