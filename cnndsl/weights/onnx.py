@@ -188,17 +188,21 @@ def _beside(tensor: _Tensor, need: int, path: Path, *, kind: Kind) -> tuple[Path
     what = f"its tensor `{tensor.name}`"
     location = tensor.elsewhere.get("location", "")
     folder = path.parent.resolve()
-    inside = bool(location) and not PurePosixPath(location).is_absolute()
-    place = (folder / location).resolve() if inside and "\0" not in location else folder
+    inside = bool(location) and not PurePosixPath(location).is_absolute() and "\0" not in location
+    try:
+        place = (folder / location).resolve() if inside else folder
+    except RuntimeError as error:  # Python's, on links that lead round in a circle
+        raise _TensorError(f"{what} lies in `{location}`, which is a link to itself") from error
     if place == folder or not place.is_relative_to(folder):
         raise _TensorError(f"{what} lies in `{location}`, which is not below the folder of the file")
     try:
         regular_file(place, kind)
-        offset = int(tensor.elsewhere.get("offset") or "0")
-        length = int(tensor.elsewhere.get("length") or str(need))
+        offset, length = (int(tensor.elsewhere.get(key) or value) for key, value in (("offset", 0), ("length", need)))
         size = place.stat().st_size
     except CnnError as error:
         raise _TensorError(f"{what}: {error.diagnostics[0].message}") from error
+    except ValueError as error:
+        raise _TensorError(f"{what} lies in `{location}` at an offset or with a length that is no number") from error
     if length != need or not 0 <= offset <= size - need:
         raise _TensorError(f"{what} lies at {offset:,} of {location} with {length:,} bytes, which has {size:,}; "
                            f"its shape needs {need:,}")

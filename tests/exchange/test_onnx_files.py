@@ -110,7 +110,8 @@ def test_weights_in_another_file(tmp_path: Path) -> None:
     [
         {"location": "../values.bin"}, {"location": "/etc/passwd"}, {"location": ""}, {"location": "missing.bin"},
         {"offset": "-4"}, {"offset": "17"}, {"length": "12"}, {"offset": "x"}, {"offset": "9" * 30},
-        {"location": "link.bin"}, {"location": "."}, {"location": "values.bin\0"},
+        {"location": "link.bin"}, {"location": "."}, {"location": "values.bin\0"}, {"location": "circle.bin"},
+        {"offset": "9" * 5000},
     ],
     ids=str,
 )  # fmt: skip
@@ -120,6 +121,7 @@ def test_weights_elsewhere_are_refused(tmp_path: Path, changes: dict[str, str]) 
     made = elsewhere(folder, **changes)
     outside.write_bytes((folder / "values.bin").read_bytes())
     (folder / "link.bin").symlink_to(outside)
+    (folder / "circle.bin").symlink_to("circle.bin")
     assert refusal(saved(made, folder)) == "E0813"
 
 
