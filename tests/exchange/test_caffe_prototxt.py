@@ -346,6 +346,19 @@ layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_p
     assert "range=255" in write(gray).text
 
 
+@pytest.mark.parametrize(("mean", "scale"), [(0.0004, 255.0), (103.939, 0.017), (127.5, 0.0078431372), (1e-05, 3e4)])
+def test_means_and_scales_keep_their_digits(tmp_path: Path, mean: float, scale: float) -> None:
+    """Caffe computes (x - mean) * scale, in fp32; `input` says (x - mean) / std."""
+    found = model(tmp_path, f"""
+layer {{ name: "data" type: "Data" top: "data"
+        transform_param {{ crop_size: 28 force_gray: true mean_value: {mean} scale: {scale} }} }}
+layer {{ name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param {{ num_output: 4 }} }}
+""").graph.nodes[0].spec
+    x = np.linspace(0, 255, 7)
+    ours, theirs = (x - found.mean[0]) / found.std[0], (x - np.float32(mean)) * np.float32(scale)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=abs(theirs).max() * 1e-7)
+
+
 def test_train_val_files(tmp_path: Path) -> None:
     found = model(tmp_path, """
 layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }

@@ -151,10 +151,10 @@ def lrn(layer: Layer) -> str:
         raise Outside("it normalises within a channel", nearest="lrn")
     if p.local_size % 2 == 0:
         raise layer.builder.mistake(f"{layer.where} has a window of {p.local_size} channels; Caffe takes odd ones")
-    return layer.add(LocalResponseNorm(p.local_size, alpha=_short(p.alpha), beta=_short(p.beta), k=_short(p.k)))
+    return layer.add(LocalResponseNorm(p.local_size, alpha=short(p.alpha), beta=short(p.beta), k=short(p.k)))
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """A number that was rounded to fp32, as it was written: 0.0001 and not 9.999999747e-05."""
     return float(f"{value:.7g}")
 
@@ -163,7 +163,7 @@ def batch_norm(layer: Layer) -> str:
     p = layer.message.batch_norm_param
     if p.HasField("use_global_stats") and not p.use_global_stats:
         raise Outside("it computes with the statistics of the batch", nearest="batchnorm")
-    return layer.add(BatchNorm(eps=_short(p.eps), affine=layer.scale is not None), weighted=True)
+    return layer.add(BatchNorm(eps=short(p.eps), affine=layer.scale is not None), weighted=True)
 
 
 def scale(layer: Layer) -> str:
@@ -219,7 +219,7 @@ def power(layer: Layer) -> str:
         raise Outside(f"it raises to the power {p.power:g}", nearest="mul")
     if (p.scale, p.shift) == (1, 0):
         return layer.add(Identity())
-    return _affine(layer, weight=_short(p.scale), shift=_short(p.shift))
+    return _affine(layer, weight=short(p.scale), shift=short(p.shift))
 
 
 def eltwise(layer: Layer) -> str:
@@ -278,7 +278,7 @@ def _same(layer: Layer, is_same: bool) -> str:  # noqa: FBT001 - what it is call
 
 def relu(layer: Layer) -> str:
     slope = layer.message.relu_param.negative_slope
-    return layer.add(act.LeakyRelu(_short(slope)) if slope else act.Relu())
+    return layer.add(act.LeakyRelu(short(slope)) if slope else act.Relu())
 
 
 def clip(layer: Layer) -> str:
@@ -318,11 +318,11 @@ LAYERS: dict[str, Callable[[Layer], str]] = {
     "Clip": clip,
     "Swish": swish,
     "Softmax": softmax,
-    "ELU": lambda layer: layer.add(act.Elu(_short(layer.message.elu_param.alpha))),
+    "ELU": lambda layer: layer.add(act.Elu(short(layer.message.elu_param.alpha))),
     "Sigmoid": lambda layer: layer.add(act.Sigmoid()),
     "TanH": lambda layer: layer.add(act.Tanh()),
     "ReLU6": lambda layer: layer.add(act.Relu6()),
-    "Dropout": lambda layer: layer.add(Dropout(_short(layer.message.dropout_param.dropout_ratio))),
+    "Dropout": lambda layer: layer.add(Dropout(short(layer.message.dropout_param.dropout_ratio))),
     "Split": lambda layer: layer.x,
 }
 """The types of layers that are read, by the names of Caffe's files."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnndsl.errors import CnnError, Diagnostic, Source, diagnostic, did_you_mean, listed, problem
-from cnndsl.exchange.caffe.layers import LAYERS, Layer, Outside
+from cnndsl.exchange.caffe.layers import LAYERS, Layer, Outside, short
 from cnndsl.exchange.caffe.misread import misread
 from cnndsl.exchange.caffe.schema import net_parameter
 from cnndsl.exchange.caffe.unknown import unknown_options
@@ -133,7 +133,12 @@ class _Reader:
     """Turns the layers of a message into those of a model."""
 
     def __init__(self, path: Path, message: Any, weights: dict[str, torch.Tensor], *, given: bool) -> None:
-        self.path, self.message, self.weights, self.given = path, message, weights, given
+        self.path, self.message, self.given = path, message, given
+        self.weights: dict[str, dict[str, torch.Tensor]] = {}
+        """The tensors of each layer by torch's last names."""
+        for key, tensor in weights.items():
+            layer, _, leaf = key.rpartition(".")
+            self.weights.setdefault(layer, {})[leaf] = tensor
         self.builder = Builder(message.name or path.stem, origin=str(path))
         self.values: dict[str, str] = {}
         """The node that every blob is at this place of the file: layers may write over what they read."""
@@ -237,7 +242,7 @@ class _Reader:
     def note_unused(self, parts: list[_Part]) -> None:
         """Tell which layers of the file of weights the network has not, or has not with weights."""
         known = {part.name for part in parts if part.type in WEIGHTED}
-        unused = dict.fromkeys(name for name in (key.rpartition(".")[0] for key in self.weights) if name not in known)
+        unused = [name for name in self.weights if name not in known]
         if unused:
             self.builder.note(f"no layer has the weights of {listed([f'`{name}`' for name in unused])}: left out")
 
@@ -258,7 +263,7 @@ class _Reader:
         weights = None
         if self.given:
             # A Scale's weights are under the BatchNorm's name, where the file of weights has the same wiring.
-            weights = (self.weights_of(scale) if scale is not None else {}) | self.weights_of(part.name)
+            weights = (self.weights.get(scale, {}) if scale is not None else {}) | self.weights.get(part.name, {})
         layer = Layer(self.builder, part.message, part.name, part.where, tuple(bottoms), weights, scale)
         result = reader(layer)
         for blob in part.tops:
@@ -266,10 +271,6 @@ class _Reader:
         if result not in bottoms:
             self.used.update(bottoms)
             self.made[result] = None
-
-    def weights_of(self, name: str) -> dict[str, torch.Tensor]:
-        prefix = f"{name}."
-        return {k.removeprefix(prefix): t for k, t in self.weights.items() if k.rpartition(".")[0] == name}
 
 
 def _each(values: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:
@@ -299,8 +300,8 @@ def _preparation(part: _Part) -> InputSpec:
     if part.type in {"Input", "DummyData"}:
         return InputSpec()
     p = part.message.transform_param
-    mean = tuple(round(v, 4) for v in p.mean_value)
-    return InputSpec(mean=mean or None, std=(round(1 / p.scale, 6),) if p.scale not in {0, 1} else None)
+    mean = tuple(map(short, p.mean_value))
+    return InputSpec(mean=mean or None, std=(short(1 / p.scale),) if p.scale not in {0, 1} else None)
 
 
 def _scales(parts: list[_Part]) -> dict[int, int]:

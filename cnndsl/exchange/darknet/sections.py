@@ -38,7 +38,7 @@ class Section:
         try:
             return [int(part) for part in text.split(",") if part]
         except ValueError:
-            raise SectionError(f"{key}={text} is not a list of whole numbers") from None
+            raise SectionError(f"{key}={text[:40]} is not a list of whole numbers") from None
 
     def _number(self, key: str, default: float, kind: Callable[[str], float]) -> float:
         text, line = self.options.pop(key, (None, 0))
