@@ -18,7 +18,9 @@ import cnndsl
 from cnndsl.errors import CnnError
 from cnndsl.exchange.imported import Imported
 from cnndsl.exchange.torch.export import read_module
+from cnndsl.exchange.torch.operators import NEAREST, OPERATORS
 from cnndsl.files import choose_network, load_text
+from cnndsl.ops import operations
 from cnndsl.passes.elaborate import elaborate
 
 
@@ -368,6 +370,7 @@ X = torch.randn(1, 4, 9, 8)
         (nn.AvgPool2d(2, divisor_override=3).eval(), X, "E0832", "a number of its own"),
         (nn.GELU(approximate="tanh").eval(), X, "E0832", "approximation by tanh"),
         (nn.Hardtanh(-1, 1).eval(), X, "E0832", "clamps to -1..1"),
+        (Function(lambda x: x.clamp(torch.ones(4, 1, 1))).eval(), X, "E0832", "it clamps to a tensor..none"),
         (nn.Softmax(2).eval(), X, "E0832", "not over the channels"),
         (nn.ReflectionPad2d(1).eval(), X, "E0832", "reflect"),
         (Function(lambda x: torch.cat([x, x], 2)).eval(), X, "E0832", "other than the channels"),
@@ -395,7 +398,7 @@ X = torch.randn(1, 4, 9, 8)
         (Function(lambda x: x / torch.relu(x)).eval(), X, "E0832", "divides by something other than a constant"),
         (nn.BatchNorm2d(4, track_running_stats=False).eval(), X, "E0832", "training mode"),
     ],
-    ids=range(37),
+    ids=range(38),
 )
 def test_mistakes(module: nn.Module, example: Any, code: str, words: str) -> None:
     with pytest.raises(CnnError) as caught:
@@ -403,6 +406,18 @@ def test_mistakes(module: nn.Module, example: Any, code: str, words: str) -> Non
     (found,) = caught.value.diagnostics
     assert found.code == code
     assert words in found.message
+
+
+@pytest.mark.parametrize(("module", "layer"), [(nn.LogSoftmax(1), "softmax"), (nn.SELU(), "elu"), (nn.GLU(1), "mul")])
+def test_the_nearest_layer_is_one(module: nn.Module, layer: str) -> None:
+    """By what it computes: `sum` looks like `sub`, `glu` like `gelu`, and `log_softmax` like torch's `_softmax`."""
+    with pytest.raises(CnnError, match=f"the nearest layer is `{layer}`"):
+        cnndsl.from_torch(module.eval(), X)
+
+
+def test_all_names_of_nearest_layers_are_layers() -> None:
+    assert not set(NEAREST) & set(OPERATORS)
+    assert set(NEAREST.values()) <= set(operations())
 
 
 def test_all_operators_outside_are_told_at_once() -> None:

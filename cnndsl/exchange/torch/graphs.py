@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import fx
 
-from cnndsl.errors import CnnError, Diagnostic, diagnostic, did_you_mean
+from cnndsl.errors import CnnError, Diagnostic, diagnostic
 from cnndsl.exchange.model import Builder
 from cnndsl.exchange.torch.call import Call
 from cnndsl.exchange.torch.maps import DENSE, RESHAPES, behind
-from cnndsl.exchange.torch.operators import OPERATORS
+from cnndsl.exchange.torch.operators import NEAREST, OPERATORS
 from cnndsl.exchange.torch.shapes import NeedsMap
 from cnndsl.exchange.torch.values import Fixed, Outside, Partial, Ref, Value
 from cnndsl.ir import TensorType
@@ -103,8 +103,7 @@ class Reader:
         if _is_mutable(node.target) and isinstance(tensors[0], Fixed):
             raise Outside(f"it changes `{tensors[0].path}`, and a network keeps no state")
         if name is None or read is None:
-            near = did_you_mean(name, OPERATORS) if name else None
-            raise Outside("no layer of the language computes it", nearest=near)
+            raise Outside("no layer of the language computes it", nearest=NEAREST.get(name or ""))
         takes_maps = node in self.maps or name in RESHAPES or name in DENSE
         schema = _schema(node.target)
         given = dict(zip((a.name for a in schema.arguments), node.args, strict=False)) | dict(node.kwargs)

@@ -162,7 +162,8 @@ def clamp(call: Call) -> Value:
             return call.add(act.Relu6(), call.ref("self"))
         case 0, None:
             return call.add(act.Relu(), call.ref("self"))
-    raise Outside(f"it clamps to {call.get('min')}..{call.get('max')}", nearest="relu6")
+    bounds = (f"{b:g}" if isinstance(b, (int, float)) else b and "a tensor" for b in (call.get("min"), call.get("max")))
+    raise Outside(f"it clamps to {'..'.join(b or 'none' for b in bounds)}", nearest="relu6")
 
 
 def gelu(call: Call) -> Value:

@@ -86,3 +86,26 @@ OPERATORS: dict[str, Callable[[Call], Value]] = {
     "_softmax": layers.softmax,
 }
 """The operators that are layers, or steps towards one, by their names without overloads and trailing underscores."""
+
+_NEAREST = {
+    "batchnorm": "group_norm instance_norm layer_norm native_group_norm native_layer_norm rms_norm",
+    "channel_shuffle": "pixel_shuffle pixel_unshuffle",
+    "concat": "chunk index_select narrow select split split_with_sizes stack unbind",
+    "conv": "conv1d conv3d conv_transpose2d",
+    "dense": "baddbmm bilinear bmm einsum scaled_dot_product_attention",
+    "dropout": "alpha_dropout feature_alpha_dropout native_dropout rrelu",
+    "elu": "celu selu",
+    "flatten": "unflatten",
+    "globalavgpool": "sum",
+    "globalmaxpool": "argmax max amin min",
+    "leaky_relu": "prelu",
+    "mul": "addcmul glu reciprocal square",
+    "relu": "abs maximum minimum threshold",
+    "sigmoid": "log_sigmoid",
+    "silu": "mish",
+    "softmax": "_log_softmax log_softmax",
+    "tanh": "softplus softsign",
+}
+
+NEAREST = {operator: layer for layer, operators in _NEAREST.items() for operator in operators.split()}
+"""The layer that comes closest to an operator that is none; names that look alike may mean anything else."""
