@@ -70,6 +70,19 @@ def test_activations_behind_a_layer_and_its_constants(tmp_path: Path, name: str)
     assert layers(check(made, tmp_path)) == ["conv(4, 1x1)", layer]
 
 
+BEFORE = ["Mul i half", "Mul i unroot", "Div i two", "Div i root", "Add i one", "Add i three", "Sub three i"]
+
+
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_of_a_scaled_or_shifted_value(tmp_path: Path, name: str, before: str) -> None:
+    """What one number has done to the value before is no part of the activation: gelu(x / 2) is not gelu(x)."""
+    inner, layer = ACTIVATIONS[name]
+    op, _, operands = before.partition(" ")
+    nodes = [node(op, operands, "x"), *inner]
+    assert layers(check(model(nodes, {"i": (3, 4, 5)}, *needed(nodes)), tmp_path))[-1] == layer
+
+
 ALIKE: dict[str, list[NodeProto]] = {
     "another's sigmoid": [node("Tanh", "x", "t"), node("Sigmoid", "t", "a"), node("Mul", "x a")],
     "relu6(x + 3) * 0.5": [*RELU6, node("Mul", "b half")],

@@ -82,8 +82,9 @@ def _gate(sweep: Sweep, item: Item) -> Item | None:
             return becomes(item, acts.Silu(), x)
         if isinstance(op, acts.HardSigmoid) and reads == (x,):
             return becomes(item, acts.HardSwish(), x)
-        if _is_gelu(sweep, x, gate, factor=1.0):
-            return becomes(item, acts.Gelu(), _without_scale(sweep, x)[1])
+        base = _gelu(sweep, x, gate, factor=1.0)
+        if base is not None:
+            return becomes(item, acts.Gelu(), base)
     return None
 
 
@@ -96,8 +97,9 @@ def _scaled_gate(sweep: Sweep, item: Item) -> Item | None:
     for x, gate in (inner.inputs, inner.inputs[::-1]):
         if near(found[0], 1 / 6) and _shifted_relu6(sweep, gate) == x:
             return becomes(item, acts.HardSwish(), x)
-        if _is_gelu(sweep, x, gate, factor=found[0]):
-            return becomes(item, acts.Gelu(), _without_scale(sweep, x)[1])
+        base = _gelu(sweep, x, gate, factor=found[0])
+        if base is not None:
+            return becomes(item, acts.Gelu(), base)
     return None
 
 
@@ -109,18 +111,21 @@ def _without_scale(sweep: Sweep, number: int) -> tuple[float, int]:
     return 1.0, number
 
 
-def _is_gelu(sweep: Sweep, x: int, gate: int, *, factor: float) -> bool:
-    """Whether factor * x * gate is x * (1 + erf(x / sqrt 2)) / 2; the half may stand at any of the three."""
+def _gelu(sweep: Sweep, x: int, gate: int, *, factor: float) -> int | None:
+    """The y of which factor * x * gate is y * (1 + erf(y / sqrt 2)) / 2; the half may stand at any of the three.
+
+    That is `x`, or, of an x of y / 2, the y; what scales an x that is y itself is no part of it.
+    """
     outer = sweep.of(gate)
     own = scalar(outer)
     if own is not None and own[1] == 0:
         factor, outer = factor * own[0], sweep.of(outer.inputs[0])
         own = scalar(outer)
     if own is None:
-        return False
+        return None
     erf = sweep.of(outer.inputs[0])
     if not isinstance(erf.op, Erf):
-        return False
+        return None
     inner = sweep.of(erf.inputs[0])
     scale = scalar(inner)
     for half, base in ((1.0, x), _without_scale(sweep, x)):
@@ -128,8 +133,8 @@ def _is_gelu(sweep: Sweep, x: int, gate: int, *, factor: float) -> bool:
             scale is not None and scale[1] == 0 and near(scale[0], math.sqrt(0.5)) and inner.inputs == (base,)
             and near(factor * half * own[0], 0.5) and near(factor * half * own[1], 0.5)
         ):
-            return True
-    return False
+            return base
+    return None
 
 
 # --- constants and borders --------------------------------------------------------------------------
