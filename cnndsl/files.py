@@ -54,10 +54,11 @@ def read_text(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        suffix = path.suffix if path.suffix in {".cfg", ".prototxt"} else ".cnn"
         raise problem(
             "E0109",
             f"{shown} is not a text in UTF-8: byte {data[error.start]:#04x} on line {line}",
-            help=("a .cnn file is plain text; is this a weight file?",),
+            help=(f"a {suffix} file is plain text; is this a weight file?",),
         ) from None
 
 

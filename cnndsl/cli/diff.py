@@ -11,7 +11,7 @@ import click
 
 from cnndsl.cli import terminal
 from cnndsl.cli.commands import WRONG, Command
-from cnndsl.cli.import_ import READERS, Options
+from cnndsl.cli.import_ import READERS, Options, weights_alone
 from cnndsl.cli.options import json_option, read_settings, set_option
 from cnndsl.cli.sources import load
 from cnndsl.cli.table import Column, fitting_widths, render_rows, wrap
@@ -66,6 +66,9 @@ def command(
     """
     if left == right == "-":
         raise click.UsageError("A and B cannot both be read from standard input")
+    for target in (left, right):
+        if way := weights_alone(target):
+            raise click.UsageError(f"{target} is a file of weights{way}")
     values = read_settings(settings)
     graphs = _loaded(left, right, values)
     result = compare(*graphs, silent=(_reader(left) is not None, _reader(right) is not None))

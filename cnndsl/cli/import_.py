@@ -82,6 +82,8 @@ def _named(model: Model, options: Options) -> Model:
 READERS: Mapping[str, Callable[[Path, Options], Model]] = {".onnx": _onnx, ".cfg": _darknet, ".prototxt": _caffe}
 """By the ending of the file."""
 
+_WEIGHTS = {".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".npz", ".caffemodel", ".weights"}
+
 
 @click.command(cls=Command, name="import", epilog=_EXAMPLES)
 @click.argument("file", metavar="MODEL")
@@ -106,7 +108,8 @@ def command(
         raise click.BadParameter(f"{name} is a word of the language", param_hint="--name")
     reader = READERS.get(Path(file).suffix.lower())
     if reader is None:
-        raise click.UsageError(f"{file} is none of the files that are imported: {listed(sorted(READERS))}")
+        known = listed(sorted(READERS))
+        raise click.UsageError(f"{file} is none of the files that are imported: {known}{weights_alone(file)}")
     written = _files(output, reads=[file, *([weights] if weights is not None else [])], force=force)
     with Progress() as progress:
         progress.phase("loading torch")
@@ -131,6 +134,13 @@ def command(
             terminal.say(f"note: {note}")
     for line in _left(model.graph, done.text):
         terminal.say(line)
+
+
+def weights_alone(file: str) -> str:
+    """What to do with a file of weights where a network is wanted, as more of a sentence; "" for other files."""
+    if Path(file).suffix.lower() not in _WEIGHTS:
+        return ""
+    return f". Weights alone are no network: `cnndsl weights check NET.cnn {file}` holds them against one"
 
 
 def _on_terminal() -> bool:
@@ -197,7 +207,10 @@ def _left(graph: Graph, text: str) -> list[str]:
         return []
     name, node = pictures[0]
     each = "0.5, 0.5, 0.5" if node.type.channels == 3 else "0.5"
+    height, width = node.type.height, node.type.width
+    larger = -(-height * 8 // 7)  # as most were trained: 256 for 224
+    how = f"resize={larger}, crop={height}" if height == width >= 128 else f"resize={height}x{width}"
     return [
         "to fill in: how a picture becomes the input, which the model does not say, for example",
-        f"  input {name} {node.type} (resize=256, mean=({each}), std=({each}))",
+        f"  input {name} {node.type} ({how}, mean=({each}), std=({each}))",
     ]

@@ -6,6 +6,7 @@ import io
 import pickle
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,9 @@ MAX_REPEATED = 1 << 30
 
 _NESTED = ("state_dict", "model_state_dict", "model", "network", "net", "weights", "params")
 """Where training programs keep the weights beside the optimizer's state, the likeliest first."""
+
+_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
+"""The number that the old format's first pickle holds."""
 
 _MAX_NESTING = 3
 """Dictionaries within dictionaries that are looked into."""
@@ -131,8 +135,10 @@ def read_torch(path: Path, kind: Kind, *, mapped: bool) -> Any:
     else:
         _check_pickles(path, kind)
     try:
-        # weights_only: pickle can run code; the restricted reader knows tensors and plain containers.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped and mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of protocols of pickle that it reads or refuses all the same
+            # weights_only: pickle can run code; the restricted reader knows tensors and plain containers.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped and mapped)
     except Exception as error:  # torch raises anything, from KeyError to RuntimeError, on garbage
         refused = _refused_globals(path, error, zipped=zipped)
         if not refused:
@@ -170,6 +176,9 @@ def _check_pickles(path: Path, kind: Kind) -> None:
     """
     with path.open("rb") as file:
         start = file.read(MAX_PICKLE)
+    if start.startswith(b"\x80") and _MAGIC not in start[:64]:
+        way = "what is trusted, load with pickle, and write its arrays with `numpy.savez`"
+        raise kind.mistake(path, "it is a pickle, and not one of torch.save", help=(way,))
     stream = io.BytesIO(start)
     try:
         for _ in range(5):

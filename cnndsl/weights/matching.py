@@ -144,6 +144,8 @@ def pair(
     mistakes: list[Diagnostic] = []
     if mode == "name":
         rows, mistakes = _by_name(expected, shapes, source=source, extra=extra)
+        if any(m.code == "E0402" for m in mistakes):
+            notes = (*notes, *_batchnorms_folded(shapes, source))
     elif set(shapes) == set(expected) and all(fits(expected[name], shapes[name]) for name in shapes):
         rows = [_fitting(name, name, expected, shapes) for name in expected]
     else:
@@ -249,9 +251,10 @@ def _by_name(
     for name, shape in found.items():
         if name not in expected:
             spare.setdefault(folded(shape), []).append(name)
+    ends = _ends(name for name in found if name not in expected)
     for name, spec in expected.items():
         if name not in found:
-            rows.append(Row(name, None, "missing", _missing(name, spec, found, spare)))
+            rows.append(Row(name, None, "missing", _missing(name, spec, found, spare, ends)))
         elif fits(spec, found[name]):
             rows.append(_fitting(name, name, expected, found))
         else:
@@ -271,7 +274,7 @@ def _name_mistakes(rows: list[Row], expected: Specs, found: Mapping[str, Shape],
     if missing := kinds["missing"]:
         texts = [r.sentence(f"`{r.ours}` {brackets(expected[r.ours or ''].shape)} is missing") for r in missing]
         message = f"{source} lacks {len(missing)} of the network's {counted(len(expected), 'tensor')}"
-        help_: tuple[str, ...] = ()
+        help_ = _batchnorms_folded(found, source)
         if isinstance(pair_by_order(expected, found), dict):
             help_ = ("all shapes agree in order; if only the names differ, load with `--match order`",)
         mistakes.append(diagnostic("E0402", message, notes=_cut(texts), help=help_))
@@ -290,17 +293,48 @@ def _name_mistakes(rows: list[Row], expected: Specs, found: Mapping[str, Shape],
     return mistakes
 
 
+def _batchnorms_folded(found: Iterable[str], source: str) -> tuple[str, ...]:
+    """What is to be said of names that torch's exporter of ONNX makes up for a convolution and its batch norm."""
+    made_up = next((name for name in found if name.startswith("onnx::Conv")), None)
+    if made_up is None:
+        return ()
+    return (
+        f"torch's exporter has folded batch norms into convolutions such as `{made_up}`: `cnndsl import {source} -o "
+        "NET.cnn` writes the network that its weights are for, and these",
+    )
+
+
 _ALLOW = (
     "where the network leaves such layers out on purpose, `--allow-extra` does not load them; "
     'in Python, `extra="ignore"`'
 )
 
 
-def _missing(name: str, spec: TensorSpec, found: Mapping[str, Shape], spare: Mapping[Shape, list[str]]) -> str:
-    """What may have become of a tensor that is missing, as the end of a sentence. `spare` has names without a place."""
+def _ends(names: Iterable[str]) -> dict[str, str]:
+    """The names by what stands behind their first one, two and three parts; the first of several with one end."""
+    ends: dict[str, str] = {}
+    for name in names:
+        end = name
+        for _ in range(3):
+            end = end.partition(".")[2]
+            if end:
+                ends.setdefault(end, name)
+    return ends
+
+
+def _missing(
+    name: str, spec: TensorSpec, found: Mapping[str, Shape], spare: Mapping[Shape, list[str]], ends: Mapping[str, str]
+) -> str:
+    """What may have become of a tensor that is missing, as the end of a sentence.
+
+    `spare` has names without a place by their shapes, `ends` by their ends.
+    """
     layer, _, leaf = name.rpartition(".")
     if spec.role == "bias" and leaf == "bias" and f"{layer}.weight" in found:
         return f"{layer} has no bias there, which is written `bias=false`"
+    longer = ends.get(name)
+    if longer is not None and fits(spec, found[longer]):
+        return f"it is `{longer}` there"
     alike = spare.get(folded(spec.shape), [])[:MAX_CANDIDATES]
     near = did_you_mean(name, [other for other in alike if fits(spec, found[other])])
     return "" if near is None else f"`{near}` there has its shape and a name like it"

@@ -24,7 +24,8 @@ def check_suffix(path: str | Path) -> None:
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         way = "weights are written as .safetensors, .pt, .pth or .npz"
-        raise problem("E0421", f"cannot write {path}: unknown format `{suffix}`", help=(way,))
+        what = f"unknown format `{suffix}`" if suffix else "its name says no format"
+        raise problem("E0421", f"cannot write {path}: {what}", help=(way,))
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:

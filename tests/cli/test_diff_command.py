@@ -54,6 +54,12 @@ def test_what_a_format_does_not_say(run: Run, cfg: Path, tmp_path: Path) -> None
     assert run("diff", other, own, "--exit-code").exit_code == 1
 
 
+def test_weights_are_no_network(run: Run, cfg: Path) -> None:
+    result = run("diff", cfg, "net.pth")
+    assert result.exit_code == 2
+    assert "`cnndsl weights check NET.cnn net.pth` holds them against one" in result.stderr
+
+
 def test_layers_of_one_kind_are_one_line(run: Run, tmp_path: Path) -> None:
     a = network(tmp_path / "a.cnn", "conv(4, 3x3)", "repeat 2 { conv(4, 3x3, pad=1) -> relu }", "dense(5)")
     b = network(tmp_path / "b.cnn", "conv(4, 3x3)", "dense(5)")

@@ -1,6 +1,7 @@
 """``cnndsl weights``: what it shows, what it finds wrong, what it writes."""
 
 import json
+import pickle
 import shlex
 import subprocess
 import sys
@@ -78,6 +79,18 @@ def test_a_file_that_cannot_be_read(run, tmp_path: Path, net: Path) -> None:
     assert not (tmp_path / "out.pt").exists()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_pickle_of_another_program(run, tmp_path: Path, protocol: int) -> None:
+    """Torch warns of the protocol of some, which is not theirs to know who hold it."""
+    path = tmp_path / "w.pkl"
+    path.write_bytes(pickle.dumps({"fc.weight": np.ones(3)}, protocol))
+    shown = run("weights", "show", path)
+    assert "it is a pickle, and not one of torch.save" in shown.stderr
+    torch.save(weights(), path, _use_new_zipfile_serialization=False)
+    assert run("weights", "show", path).exit_code == 0
+
+
 # --- check ---------------------------------------------------------------------------------------
 
 
@@ -148,6 +161,21 @@ def test_check_says_which_command_would_work(run, tmp_path: Path, net: Path, mad
     assert answer(run, "check", net, path, *options.split())["fits_with"] == []
     read = safetensors.torch.load_file(tmp_path / "out.safetensors")
     assert all(torch.equal(read[name], tensor) for name, tensor in weights().items() if name in NEEDED)
+
+
+def test_a_prefix_is_seen_where_a_layer_is_missing(run, tmp_path: Path, net: Path) -> None:
+    tensors = {f"encoder.{name}": tensor for name, tensor in weights(fc__weight=None).items()}
+    found = answer(run, "check", net, saved(tmp_path / "w.pt", tensors), code=1)
+    rows = {row["parameter"]: row["why"] for row in found["rows"]}
+    assert {rows[name] for name in NEEDED} == {*(f"it is `encoder.{n}` there" for n in NEEDED if n != "fc.weight"), ""}
+
+
+def test_folded_batch_norms(run, tmp_path: Path, net: Path) -> None:
+    tensors = {"onnx::Conv_12": torch.ones(6, 3, 3, 3), "onnx::Conv_13": torch.ones(6)}
+    path = saved(tmp_path / "w.pt", tensors)
+    said = f"`cnndsl import {path} -o NET.cnn` writes the network that its weights are for, and these"
+    assert said in run("weights", "check", net, path).stdout
+    assert said in run("weights", "convert", net, path, "-o", tmp_path / "out.pt").stderr
 
 
 def test_settings_stand_in_the_command_too(run, tmp_path: Path, net: Path) -> None:

@@ -387,6 +387,8 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "
         ('input: "data" layer { type: "ReLU" bottom: "data" }', "E0821", "input `data` has no shape"),
         (net("ReLU").replace('bottom: "data"', 'bottom: "dat"'), "E0821", "reads `dat`"),
         (net("Convolution convolution_param { num_output: 4 }"), "E0801", "at least 1"),
+        (net("Convolution convolution_param { num_ouput: 4 kernel_size: 3 }"), "E0801", "did you mean `num_output`?"),
+        ('net: "train_val.prototxt"\nbase_lr: 0.01\nsolver_mode: GPU', "E0821", '`net: "train_val.prototxt"` names'),
         (net("Convolution convolution_param { num_output: 4 kernel_size: 9 }"), "E0801", "window does not fit"),
         (net("LRN lrn_param { local_size: 4 }"), "E0801", "4 channels"),
         ("layers { layer { name: 'conv1' type: 'conv' } }", "E0821", "upgrade_net_proto_text"),
@@ -394,7 +396,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "
         (net("Scale scale_param { bias_term: true } bottom: 'data'"), "E0822", "a learned bias"),
         (net("Axpy"), "E0801", "not three"),
         (net("Deconvolution"), "E0822", "no layer of the language computes it"),
-        (net("Poolin"), "E0822", "Caffe's Pooling"),
+        (net("Poolin"), "E0822", "did you mean `Pooling`?"),
         (net("LRN lrn_param { norm_region: WITHIN_CHANNEL }"), "E0822", "within a channel"),
         (net("Pooling pooling_param { pool: STOCHASTIC kernel_size: 2 }"), "E0822", "at random"),
         (net("Pooling pooling_param { kernel_size: 1 stride: 3 }", shape=(5, 5, 3)), "E0822", "beyond the picture"),
@@ -404,7 +406,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "
         (net("Softmax softmax_param { axis: 2 }"), "E0822", "not over the channels"),
         (net("BatchNorm batch_norm_param { use_global_stats: false }"), "E0822", "statistics of the batch"),
     ],
-    ids=range(23),
+    ids=range(25),
 )
 def test_mistakes(tmp_path: Path, text: str, code: str, words: str) -> None:
     with pytest.raises(CnnError) as caught:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 import cnndsl
 from cnndsl.cli import cli
@@ -52,7 +54,7 @@ def test_a_network_and_its_weights() -> None:
     )
     assert result.stderr == (
         "to fill in: how a picture becomes the input, which the model does not say, for example\n"
-        "  input image [8x8x3] (resize=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))\n"
+        "  input image [8x8x3] (resize=8x8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))\n"
     )
     assert sorted(os.listdir()) == ["net.cnn", "net.safetensors", "small.onnx"]
     compiled = cnndsl.compile("net.cnn", weights="net.safetensors", device="cpu")
@@ -173,6 +175,7 @@ def test_what_is_read_is_not_written_over() -> None:
     [
         (["small.onnx", "-o", "-", "--name", "network"], "network is a word of the language"),
         (["net.cnn", "-o", "-"], "net.cnn is none of the files that are imported: "),
+        (["net.pth", "-o", "-"], "`cnndsl weights check NET.cnn net.pth` holds them against one"),
         (["small.onnx"], "Missing option '-o'"),
         (["small.onnx", "-o", "-", "--name", "a b"], "a b is no name"),
         (["small.onnx", "-o", "-", "--input-shape", "image=8"], None),
@@ -184,6 +187,19 @@ def test_wrong_command_lines(arguments: list[str], message: str | None) -> None:
     result = run(*arguments)
     assert result.exit_code == (1 if message is None else 2)
     assert (message or "error[E0814]: ") in result.stderr
+
+
+@pytest.mark.parametrize("size", [224, 32])
+def test_what_is_to_fill_in_can_be_filled_in(size: int) -> None:
+    """As it stands, it makes of a picture what the network takes."""
+    saved(model([node("GlobalAveragePool", "image")], {"image": (3, size, size)}), Path())
+    told = run("small.onnx", "-o", "net.cnn", "--force").stderr.splitlines()[-1]
+    text = re.sub(r"^    input .*", told, Path("net.cnn").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert "mean=(0.5" in text
+    Path("net.cnn").write_text(text, encoding="utf-8")
+    Image.new("RGB", (50, 400)).save("picture.png")
+    done = CliRunner().invoke(cli, ["run", "net.cnn", "picture.png", "--top", "1"])
+    assert done.exit_code == 0, done.stderr
 
 
 def test_a_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,6 +211,13 @@ def test_shapes_that_do_not_fit(tmp_path: Path, shapes: dict[str, tuple[int, ...
     assert only(open_model(), tmp_path, input_shapes=shapes).code == "E0814"
 
 
+def test_channels_that_stand_first(tmp_path: Path) -> None:
+    found = only(open_model(), tmp_path, input_shapes={"x": (2, 4, 6)})
+    assert (found.code, found.help) == ("E0814", ("height comes first, and the channels last: 4x6x2",))
+    assert found.message.endswith("input `x` has 2 channels, and 2x4x6 has 6")
+    assert only(open_model(), tmp_path, input_shapes={"x": (4, 6, 3)}).help == ()
+
+
 @pytest.mark.parametrize("shape", [(3,), (3, 4, 5, 6)], ids=str)
 def test_inputs_of_other_ranks(tmp_path: Path, shape: tuple[int, ...]) -> None:
     made = model([node("Relu", "x")], shape[1:], batch=shape[0])

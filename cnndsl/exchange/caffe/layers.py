@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
 
 class Outside(Exception):
-    """A layer that no layer of the language computes; `nearest` names the one that comes closest."""
+    """A layer that no layer of the language computes; `nearest` names the one that comes closest.
 
-    def __init__(self, reason: str, *, nearest: str | None = None) -> None:
+    `meant` is the type of Caffe's that a misspelt one may be.
+    """
+
+    def __init__(self, reason: str, *, nearest: str | None = None, meant: str | None = None) -> None:
         super().__init__(reason)
-        self.nearest = nearest
+        self.nearest, self.meant = nearest, meant
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ layers, statistics and scale. Local response normalisation divides alpha by the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,12 @@ TRAINING = frozenset({
 })  # fmt: skip
 """Layers that compare with labels: inference has none."""
 
+MAX_UNKNOWN = 4
+"""Options that are not known of which an error tells."""
+
+_SOLVER = re.compile(r"^[ \t]*(?:train_)?net:.{0,80}", re.MULTILINE)
+"""What the files of Caffe's solvers have, and networks have not."""
+
 TEST = 1
 """The number of Caffe's phase of inference."""
 
@@ -76,10 +83,28 @@ def read_prototxt(path: str | Path, *, weights: str | Path | None = None) -> Mod
         tensors = read_caffemodel(weights)
     text = read_text(path)
     message = _parsed(text, path)
+    if not (message.layer or message.layers) and (named := _SOLVER.search(text)):
+        way = f"the network is the file that its line `{named[0].strip()}` names"
+        raise problem("E0821", f"{path} is not a network of Caffe: it tells how to train one", help=(way,))
     reader = _Reader(path, message, tensors, given=weights is not None)
-    for name, option in unknown_options(text, message.DESCRIPTOR):
+    unknown = list(dict.fromkeys(unknown_options(text, message.DESCRIPTOR)))
+    for name, option in unknown:
         reader.builder.note(f"option `{option}` of {name} is not known and was left out")
-    return reader.model()
+    try:
+        return reader.model()
+    except CnnError as error:
+        if not unknown:
+            raise
+        told = tuple(_unknown(name, option, message.DESCRIPTOR) for name, option in unknown[:MAX_UNKNOWN])
+        first, *others = error.diagnostics
+        raise CnnError([replace(first, notes=(*first.notes, *told)), *others]) from error
+
+
+def _unknown(name: str, option: str, net: Any) -> str:
+    """An option that no message has, and the one that may be meant. `net` describes the whole network."""
+    field = net.fields_by_name["layer"].message_type.fields_by_name.get(name)
+    guess = did_you_mean(option, field.message_type.fields_by_name) if field is not None else None
+    return f"option `{option}` of {name} is not known{f': did you mean `{guess}`?' if guess is not None else ''}"
 
 
 def _parsed(text: str, path: Path) -> Any:
@@ -195,6 +220,8 @@ class _Reader:
 
     def outside(self, part: _Part, reason: Outside) -> Diagnostic:
         helps = (f"the nearest layer is `{reason.nearest}`",) if reason.nearest else ()
+        if reason.meant is not None:
+            helps = (f"did you mean `{reason.meant}`?",)
         return diagnostic("E0822", f"{self.path}: {part.where} cannot be kept: {reason}", help=helps)
 
     # --- inputs ---
@@ -257,7 +284,7 @@ class _Reader:
         reader = LAYERS.get(part.type)
         if reader is None:
             near = did_you_mean(part.type, LAYERS)
-            raise Outside("no layer of the language computes it", nearest=f"Caffe's {near}" if near else None)
+            raise Outside("no layer of the language computes it", meant=near)
         if not bottoms:
             raise problem("E0821", f"{self.path}: {part.where} reads nothing")
         weights = None

@@ -49,6 +49,15 @@ def input_of(value: onnx.ValueInfoProto, given: tuple[int, ...] | None, *, last:
     if given is not None:
         if dims is not None and len(dims) != len(given) + 1:
             raise Refused("E0814", f"input `{value.name}` has {len(dims)} axes, and {_text(given)} has {len(given)}")
+        channels = dims[-1 if last or len(dims) == 2 else 1] if dims else None
+        if channels not in {None, given[-1]}:
+            what = "channels" if len(given) == 3 else "features"
+            turned = (given[1], given[2], given[0]) if len(given) == 3 else ()
+            way = f"height comes first, and the channels last: {_text(turned)}"
+            raise Refused(
+                "E0814", f"input `{value.name}` has {channels} {what}, and {_text(given)} has {given[-1]}",
+                help=(way,) if turned and turned[2] == channels else (),
+            )
         return Input(value.name, TensorType(given), last, dims[0] if dims else None, kind)
     if dims is None:
         raise _open(value.name, "any shape")
@@ -91,7 +100,9 @@ def given_shapes(shapes: Shapes, names: tuple[str, ...], origin: str) -> dict[st
         else:
             raise _no_input(name, names, origin)
         if len(shape) not in {1, 3} or min(shape) < 1:
-            raise problem("E0814", f"a shape is height x width x channels, or features; found {_text(shape)}")
+            way = f"--input-shape {name or names[0]}=224x224x3"
+            what = f"a shape is height x width x channels, or features; found {_text(shape)}"
+            raise problem("E0814", what, help=(f"as in {way}",))
     return found
 
 
