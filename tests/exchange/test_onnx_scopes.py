@@ -61,6 +61,18 @@ def test_no_axes_are_all_axes(tmp_path: Path, op: str, opset: int) -> None:
     check(model(nodes, (3,), *stored, opset=opset), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("start", "stop", "step", "count"),
+    [(-5, -6, -1, 1), (-9, -9, -2, 1), (7, -9, -1, 3), (-1, 0, -1, 2), (2, -(2**63), -1, 3), (-9, 9, 2, 2)],
+)
+def test_slices_of_constants(tmp_path: Path, start: int, stop: int, step: int, count: int) -> None:
+    """Backwards from before the first there is the first to ONNX, and nothing to Python."""
+    nodes = [node("Slice", "k a b c d", "part"), node("Mul", "x part")]
+    ends = {"a": [start], "b": [stop], "c": [0], "d": [step]}
+    stored = const("k", [2.0, 3.0, 5.0], np.float32), *(const(name, value) for name, value in ends.items())
+    check(model(nodes, (count,), *stored), tmp_path)
+
+
 # --- names ---------------------------------------------------------------------------------------------
 
 

@@ -147,9 +147,10 @@ def _slice(call: Call) -> np.ndarray:
         steps = [1] * len(starts)
     slices = [slice(None)] * x.ndim
     for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True):
-        # Counting down to before the first is written as a very negative number, which Python reads as from the end.
-        end = None if step < 0 and stop < -x.shape[axis] else stop
-        slices[axis] = slice(start, end, step)
+        # As Python counts, but for a start before the first when counting down, which to ONNX is the first.
+        first, end, _ = slice(start, stop, step).indices(x.shape[axis])
+        first = max(first, 0)
+        slices[axis] = slice(first, end if end >= 0 else None, step)
     return np.asarray(x[tuple(slices)])
 
 
