@@ -34,6 +34,7 @@ that lies between kernels, outputs apart, and its lower bound what is needed at 
     "--format", type=click.Choice(["table", "markdown", "json"]), default="table",
     help="table (the default), GitHub's markdown, or JSON with every node.",
 )
+@click.option("--json", "format", flag_value="json", help="The same as --format json.")
 def command(file: str, settings: tuple[str, ...], batch: int, format: str) -> None:  # noqa: A002 - the option
     """Print a network's layers, shapes, parameters, MACs and memory."""
     summary = summarize(load_graph(file, read_settings(settings)), batch)

@@ -144,6 +144,7 @@ def test_markdown_is_a_table(run) -> None:
 
 def test_json_has_every_layer_in_exact_figures(run, tiny: Path) -> None:
     data = json.loads(run("summary", tiny, "--format", "json", "--batch", 2).stdout)
+    assert data == json.loads(run("summary", tiny, "--json", "--batch", 2).stdout)
     assert [layer["name"] for layer in data["layers"]] == ["image", "conv1", "relu1", "pool1", "fc"]
     conv = data["layers"][1]
     assert conv == {
