@@ -114,14 +114,23 @@ def _line(lines: LineMap, wanted: str) -> Line | None:
         raise problem("E0707", f"{len(files)} files are called {file}", help=(f"write {hint}",))
     of_file = [line for line in lines.lines if line.file == files[0]]
     if not 1 <= number <= len(of_file):
-        raise problem("E0707", f"{files[0]} has {len(of_file)} lines, and no line {number}")
+        what = f"{files[0]} has {len(of_file)} lines, and no line {number}"
+        raise problem("E0707", what, help=_elsewhere(lines, number) if file is None else ())
     line = of_file[number - 1]
     if not line.layers and not line.called:
         near = sorted(_with_layers(of_file), key=lambda other: abs(other.number - number))[:3]
         hints = [f"line {other.number}: {other.text.strip()}" for other in sorted(near, key=lambda other: other.number)]
+        if file is None:
+            hints += _elsewhere(lines, number)
         said = line.text.strip()
         raise problem("E0707", f"line {number} of {files[0]} holds no layer: {said[:80] or 'it is empty'}", help=hints)
     return line
+
+
+def _elsewhere(lines: LineMap, number: int) -> tuple[str, ...]:
+    """Lines of this number in the files that the first one uses, which have layers."""
+    others = [line for line in _with_layers(lines.lines) if line.number == number and line.file != lines.files[0]]
+    return tuple(f"{os.path.basename(other.file)}:{number}: {other.text.strip()}" for other in others[:MAX_NOTES])
 
 
 def _with_layers(lines: Sequence[Line]) -> Iterator[Line]:

@@ -242,6 +242,15 @@ def test_wrong_choices(run, rich: Path, monkeypatch: pytest.MonkeyPatch, wanted:
     assert WRONG[wanted][1] in result.stderr
 
 
+def test_a_line_of_a_file_that_is_used(run, tmp_path: Path) -> None:
+    """Stages print a line's number without its file."""
+    (tmp_path / "b.cnn").write_text("block b {\n\n\n\n conv(8, 1x1)\n}", "utf-8")
+    (tmp_path / "n.cnn").write_text('use "b.cnn"\nnetwork N { input x [4x4x8] b }', "utf-8")
+    assert "help: b.cnn:5: conv(8, 1x1)" in run("inspect", tmp_path / "n.cnn", "5").stderr
+    assert "b.cnn" not in run("inspect", tmp_path / "n.cnn", "n.cnn:5").stderr
+    assert run("inspect", tmp_path / "n.cnn", "b.cnn:5").exit_code == 0
+
+
 def test_a_layer_called_by_a_number(run, tmp_path: Path) -> None:
     """A number is a line, but for a layer of that name."""
     path = tmp_path / "numbers.cnn"
