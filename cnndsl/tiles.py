@@ -96,8 +96,8 @@ def conv2d(
             # With a residual, tiles of 128x256 spill.
             most_columns=128 if residual else 256, only_rows=MOST_POOLED if pooled else None,
         )
-        if scaled and dtype == "fp32" and block_npq * block_k >= 64 * 64:
-            warps = 8  # with 4, a tile of 64x64 spills on sm_90
+        if (scaled or pooled) and dtype == "fp32" and block_npq * block_k >= 64 * 64:
+            warps = 8  # with 4, a tile of 64x64 spills: on sm_90 with scales, on sm_80 with averages
         if channels % 8 != 0 and (block_npq >= 128 or (dtype == "fp32" and block_npq * block_k >= 64 * 64)):
             # Values gathered one by one take registers: with 4 warps the 7x7 of ResNet spills, and in fp32 the 11x11 of
             # AlexNet does in tiles of 64x64.
@@ -105,6 +105,8 @@ def conv2d(
         block_crs = _gpu_conv2d_step(dtype, channels, reduction, columns=block_k)
         # A tile of scales passes through shared memory beside that of the input.
         stages = _gpu_stages(target, dtype, (block_npq * (2 if scaled else 1) + block_k) * block_crs)
+        if dtype == "fp32" and kernel[0] * kernel[1] >= 25:
+            stages = 2  # products hide the loads, and with more ZFNet's 5x5 spills on sm_100
     blocks = "n" if pooled else f"cdiv(n * {pixels}, {block_npq})"
     return Tiling(
         constants=(("BLOCK_NPQ", block_npq), ("BLOCK_K", block_k), ("BLOCK_CRS", block_crs)),
@@ -114,16 +116,18 @@ def conv2d(
     )
 
 
-def depthwise(target: Target, *, filters: int, output: tuple[int, int], batch: int = 1) -> Tiling:
+def depthwise(target: Target, dtype: DType, *, filters: int, output: tuple[int, int], batch: int = 1) -> Tiling:
     """Tile `depthwise_kernel` for `filters` filters (the multiplier included) and an output of (P, Q)."""
     pixels = output[0] * output[1]
     if target.kind == "interpreter":
         block_k = min(power_of_two_from(filters), 1024)
         block_npq = min(power_of_two_from(batch * pixels), _INTERPRETER_TILE // block_k)
     else:
-        # 16 outputs per thread: 16-byte loads along the channels, and enough threads to hide their latency.
+        # 16 outputs per thread: 16-byte loads along the channels, and enough threads to hide their latency. In fp32 3x3
+        # windows spill with that on sm_100, and in fp16 on sm_80 where rows are short or begin anywhere.
         block_k = max(16, min(64, power_of_two_from(filters)))
-        block_npq = 16 * 128 // block_k
+        few = target.warp_size > 32 or ITEM_BYTES[dtype] == 4 or filters < 64 or filters % 8 != 0
+        block_npq = (8 if few else 16) * 4 * target.warp_size // block_k
     return Tiling(
         constants=(("BLOCK_NPQ", block_npq), ("BLOCK_K", block_k)),
         num_warps=1 if target.kind == "interpreter" else 4,

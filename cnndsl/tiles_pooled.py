@@ -79,10 +79,13 @@ def pool_linear(
         columns = max(columns, 64 // item)
         # A thread holds eight sums or more, and has 64 registers of loads in flight: 16 bytes each, where it can be.
         rows = min(max(1, 8 * _THREADS // columns), power_of_two_from(pixels))
-        warps = min(max(rows * columns // (8 * 32), 1), _THREADS // 32)
-        each = rows * columns // (32 * warps) * item // 4
-        unroll = min(cdiv(pixels, rows), max(1, 64 // each))
-        block_k = min(power_of_two_from(units), max(1, 128 // item * 32 * warps // columns))
+        lanes = target.warp_size
+        warps = min(max(rows * columns // (8 * lanes), 1), _THREADS // lanes)
+        each = rows * columns // (lanes * warps) * item // 4
+        unroll = min(cdiv(pixels, rows), max(1, 48 // each))
+        # Of the weights a thread reads 16 bytes and more; units beyond the last cost less than narrow reads.
+        least, most = (size // item * lanes * warps // columns for size in (16, 128))
+        block_k = max(1, least, min(power_of_two_from(units), most))
         programs = min(
             _choices(units),
             key=lambda n: _fused_ns(dtype, channels=channels, image=image, units=units, batch=batch, programs=n),

@@ -1,6 +1,6 @@
 """docs/kernels.csv and docs/kernels.md say what the kernels of the examples compile to, and they compile well.
 
-All 4,600 are compared by what decides them, their launches; a part of them by the digests of their texts too; a few
+All 4,500 are compared by what decides them, their launches; a part of them by the digests of their texts too; a few
 are compiled here, and their figures compared. `make gate` compiles all.
 """
 

@@ -2,7 +2,7 @@
 
 ``gpu/survey.py`` walks the networks through Triton's own launch path with a driver that is not there, so
 arguments are bound and specialised by the code that does it on a GPU. What the kernels then compile to is
-another test's business: `test_kernel_tables.py`.
+another test's business: `test_kernel_table.py`.
 """
 
 import ast

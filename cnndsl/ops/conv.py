@@ -218,7 +218,7 @@ class Conv(Op):
         strided = {"x": site.xs[0], "y:3": site.y, "r:3": site.residual or site.y}
         if depthwise:
             module, kernel = "depthwise", "depthwise_kernel"
-            tiling = tiles.depthwise(site.target, filters=self.filters, output=output, batch=site.batch)
+            tiling = tiles.depthwise(site.target, site.dtype, filters=self.filters, output=output, batch=site.batch)
         else:
             module, kernel = "conv2d", "conv2d_kernel"
             tiling = tiles.conv2d(

@@ -50,7 +50,7 @@ def conv(
 
 
 def depthwise(target: str, channels: int, size: int, kernel: int) -> dict[str, Any]:
-    tiling = tiles.depthwise(targets.get(target), filters=channels, output=(size, size))
+    tiling = tiles.depthwise(targets.get(target), "fp16", filters=channels, output=(size, size))
     constants = {"C": channels, "K": channels, "P": size, "Q": size, "R": kernel, "S": kernel}
     request = image_request(
         target, tiling, size=size, stride=1, pad=kernel // 2, dtype="fp16", constants=constants

@@ -126,7 +126,7 @@ def test_planned_tiles(batch, device):
     layer = replace(FULL, n=batch)
     data = make_data(layer)
     target = targets.get("interpreter" if device == "cpu" else "sm_90")
-    tiling = tiles.depthwise(target, filters=layer.filters, output=layer.output)
+    tiling = tiles.depthwise(target, "fp32", filters=layer.filters, output=layer.output)
     y = run(depthwise.depthwise_kernel, layer, data, device=device, tiling=tiling)
     check_close(y, reference(layer, data), layer.dtype)
 

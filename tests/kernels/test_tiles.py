@@ -96,13 +96,14 @@ def test_linear_tiles_cover_the_output(target, dtype, features, units, batch):
 
 @given(
     target=TARGETS,
+    dtype=DTYPES,
     filters=st.integers(1, 3000),
     output=st.tuples(st.integers(1, 512), st.integers(1, 512)),
     batch=st.integers(1, 300),
 )
-def test_depthwise_tiles_cover_the_output(target, filters, output, batch):
-    tiling = tiles.depthwise(target, filters=filters, output=output, batch=batch)
-    check(tiling, target=target, dtype="fp16")
+def test_depthwise_tiles_cover_the_output(target, dtype, filters, output, batch):
+    tiling = tiles.depthwise(target, dtype, filters=filters, output=output, batch=batch)
+    check(tiling, target=target, dtype=dtype)
     blocks = dict(tiling.constants)
     rows = tiles.cdiv(5 * output[0] * output[1], blocks["BLOCK_NPQ"])
     assert launch_grid(tiling, 5) == (rows * tiles.cdiv(filters, blocks["BLOCK_K"]),)
