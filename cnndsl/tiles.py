@@ -96,8 +96,8 @@ def conv2d(
             # With a residual, tiles of 128x256 spill.
             most_columns=128 if residual else 256, only_rows=MOST_POOLED if pooled else None,
         )
-        if (scaled or pooled) and dtype == "fp32" and block_npq * block_k >= 64 * 64:
-            warps = 8  # with 4, a tile of 64x64 spills: on sm_90 with scales, on sm_80 with averages
+        if (scaled or (pooled and target.arch == 80)) and dtype == "fp32" and block_npq * block_k >= 64 * 64:
+            warps = 8  # with 4, a tile of 64x64 spills: with scales on sm_90, with averages on sm_80 (on sm_90 with 8)
         if channels % 8 != 0 and (block_npq >= 128 or (dtype == "fp32" and block_npq * block_k >= 64 * 64)):
             # Values gathered one by one take registers: with 4 warps the 7x7 of ResNet spills, and in fp32 the 11x11 of
             # AlexNet does in tiles of 64x64.
@@ -105,8 +105,8 @@ def conv2d(
         block_crs = _gpu_conv2d_step(dtype, channels, reduction, columns=block_k)
         # A tile of scales passes through shared memory beside that of the input.
         stages = _gpu_stages(target, dtype, (block_npq * (2 if scaled else 1) + block_k) * block_crs)
-        if dtype == "fp32" and kernel[0] * kernel[1] >= 25:
-            stages = 2  # products hide the loads, and with more ZFNet's 5x5 spills on sm_100
+        if dtype == "fp32" and target.arch == 100 and kernel[0] * kernel[1] >= 25:
+            stages = 2  # products hide the loads, and with more ZFNet's 5x5 spills; on sm_90 it does with these
     blocks = "n" if pooled else f"cdiv(n * {pixels}, {block_npq})"
     return Tiling(
         constants=(("BLOCK_NPQ", block_npq), ("BLOCK_K", block_k), ("BLOCK_CRS", block_crs)),

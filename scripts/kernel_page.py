@@ -65,10 +65,9 @@ FOOT = """\
 ## The rows
 
 `network` and `kernel` say where it is met first, `also` names the other networks that have it. `registers` of a thread;
- `shared` bytes of a program; `warps` and `stages`; `occupancy` in percent, and its `limiter`;
-`matrix` and `copies`, the instructions of the matrix units and the asynchronous copies to shared memory; `reads` and
-`writes` of global memory, as bytes x number of instructions (copies are reads); `text`, the digest of the kernel's
-text.
+`shared` bytes of a program; `warps` and `stages`; `occupancy` in percent, and its `limiter`; `matrix` and `copies`, the
+instructions of the matrix units and the asynchronous copies to shared memory; `reads` and `writes` of global memory, as
+bytes x number of instructions (copies are reads); `text`, the digest of the kernel's text.
 
 Page and rows are written by `make kernels`.
 """
@@ -170,4 +169,5 @@ def _name(entry: Entry) -> str:
 
 
 def _kib(count: int) -> str:
-    return f"{count / 1024:.0f}" if count % 1024 == 0 else f"{count / 1024:.1f}"
+    # To the KiB, but for a few bytes of barriers.
+    return f"{count / 1024:.1f}".removesuffix(".0")
