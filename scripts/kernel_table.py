@@ -4,7 +4,8 @@
     python scripts/kernel_table.py --check          compares with both, and writes nothing: `make gate`
     python scripts/kernel_table.py --check sm_90    one target's kernels alone
 
-What was compiled before comes from cnndsl's cache, for which `make` has a folder of its own; nothing cached, it is half an hour on two cores.
+What was compiled before comes from cnndsl's cache, for which `make` has a folder of its own; with nothing cached, it is
+half an hour on two cores.
 Nothing here needs a GPU, and nothing here was timed on one. tests/test_kernel_table.py holds both files to be fresh.
 """
 
