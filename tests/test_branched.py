@@ -136,6 +136,7 @@ SPECS = {
     "resnet50_v1": CAFFE,
     "zfnet": replace(CAFFE, order="rgb", mean=(123.68, 116.779, 103.939)),
     "darknet19": InputSpec(resize=224, crop=224),
+    "efficientnet_b0": replace(IMAGENET, interpolation="bicubic"),
 }
 
 

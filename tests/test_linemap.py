@@ -7,11 +7,13 @@ import os
 import re
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from networks import Example, networks
+from sample_networks import chosen, examples
 
 from cnndsl.codegen.package import Package, package
 from cnndsl.errors import Span
@@ -25,7 +27,7 @@ from cnndsl.passes.simplify import simplify
 from cnndsl.targets import get
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-NETWORKS = sorted(path.stem for path in EXAMPLES.glob("*.cnn") if "network " in path.read_text(encoding="utf-8"))
+NETWORKS = chosen(examples())
 
 TEXTS = {
     "blocks": """block inner(n) { conv(n, 3x3, pad=1) -> relu }
@@ -85,7 +87,7 @@ network I { input x [8x8x16]
 
 
 def program_of(name: str) -> Program:
-    return load_path(EXAMPLES / f"{name}.cnn") if name in NETWORKS else load_text(TEXTS[name], name=f"{name}.cnn")
+    return load_path(EXAMPLES / f"{name}.cnn") if name not in TEXTS else load_text(TEXTS[name], name=f"{name}.cnn")
 
 
 def made_of(program: Program, *, target: str = "sm_90", keep: bool = False) -> tuple[Graph, Package]:
@@ -93,7 +95,9 @@ def made_of(program: Program, *, target: str = "sm_90", keep: bool = False) -> t
     return graph, package(plan(fuse(simplify(graph)), target=get(target), dtype="fp16", keep=keep))
 
 
-MADE = {name: made_of(program_of(name)) for name in (*NETWORKS, *TEXTS)}
+@cache
+def made_for(name: str) -> tuple[Graph, Package]:
+    return made_of(program_of(name))
 
 
 # --- oracles: what is wrong with a map -------------------------------------------------------------
@@ -102,9 +106,9 @@ MADE = {name: made_of(program_of(name)) for name in (*NETWORKS, *TEXTS)}
 def against_texts(found: LineMap) -> list[str]:
     """The name of every layer stands on its line, and the name of a block on the line of its call."""
     wrong = []
+    blocks = {name for other in found.lines for name in re.findall(r"^\s*block (\w+)", other.text)}
     for line in found.lines:
         words = set(re.findall(r"\w+", line.text.split("#")[0]))
-        blocks = {name for other in found.lines for name in re.findall(r"^\s*block (\w+)", other.text)}
         for name in line.layers:
             layer = found.layer(name)
             word = re.match(r"\w+", layer.op)[0]
@@ -155,9 +159,9 @@ def against_itself(found: LineMap, made: Package) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", [*NETWORKS, *TEXTS])
 def test_maps_are_right(name: str) -> None:
-    graph, made = MADE[name]
+    graph, made = made_for(name)
     found = line_map(graph, made)
     assert against_texts(found) == []
     assert against_headers(found, made) == []
@@ -176,9 +180,9 @@ def shifted(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(nodes))
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", [*NETWORKS, *TEXTS])
 def test_wrong_maps_are_found(name: str) -> None:
-    graph, made = MADE[name]
+    graph, made = made_for(name)
     one_off = line_map(shifted(graph), made)
     assert len(against_texts(one_off)) > 1
     assert against_headers(one_off, made)
@@ -197,7 +201,7 @@ def test_wrong_maps_are_found(name: str) -> None:
 
 def table(name: str) -> dict[str, str]:
     """For each line with layers: its layers and what became of them."""
-    found = line_map(*MADE[name])
+    found = line_map(*made_for(name))
     shown = {}
     for line in found.lines:
         layers = [found.layer(each) for each in line.layers]
@@ -231,7 +235,7 @@ def test_alexnet() -> None:
 
 
 def test_vgg_with_batch_norms() -> None:
-    found = line_map(*MADE["vgg16_bn"])
+    found = line_map(*made_for("vgg16_bn"))
     main, blocks = found.files
     assert (os.path.basename(main), os.path.basename(blocks)) == ("vgg16_bn.cnn", "vgg.cnn")
     second = found.at(main, 9)
@@ -254,7 +258,7 @@ def test_vgg_with_batch_norms() -> None:
 
 
 def test_calls_within_calls() -> None:
-    found = line_map(*MADE["blocks"])
+    found = line_map(*made_for("blocks"))
     (file,) = found.files
     assert found.at(file, 7).called == found.at(file, 3).called[:2] + found.at(file, 4).called[:4]
     assert set(found.at(file, 1).kernels) == {k.name for k in found.kernels}
@@ -266,7 +270,7 @@ def test_calls_within_calls() -> None:
 
 
 def test_sums() -> None:
-    found = line_map(*MADE["residual"])
+    found = line_map(*made_for("residual"))
     (file,) = found.files
     adds = [found.layer(name) for name in found.at(file, 2).layers]
     assert [layer.kernels for layer in adds] == [("basic1_conv2",), ("basic2_downsample_conv1",)]
@@ -275,7 +279,7 @@ def test_sums() -> None:
 
 
 def test_every_fate() -> None:
-    inception, copies = line_map(*MADE["inception"]), line_map(*MADE["copies"])
+    inception, copies = line_map(*made_for("inception")), line_map(*made_for("copies"))
     whys = {layer.name: (layer.fate, layer.why) for layer in (*inception.layers, *copies.layers) if layer.why}
     assert whys == {
         "inception1.concat1": ("in place", "its inputs are written side by side into one buffer, where it lies"),
@@ -301,7 +305,7 @@ def test_every_fate() -> None:
 
 def test_order() -> None:
     """Kernels of a line stand in the order of their launches; a sum of five is launched twice."""
-    found = line_map(*MADE["order"])
+    found = line_map(*made_for("order"))
     assert found.at("order.cnn", 2).kernels == ("zeta", "alpha", "total", "total_1")
     assert [use.step for use in found.layer("total").uses] == [2, 2]
     assert found.layer("lost").fate == "free"
@@ -313,7 +317,7 @@ def test_order() -> None:
 
 
 def test_what_is_not_there() -> None:
-    found = line_map(*MADE["blocks"])
+    found = line_map(*made_for("blocks"))
     for call in (lambda: found.at("blocks.cnn", 0), lambda: found.at("blocks.cnn", 10), lambda: found.at("other", 1)):
         with pytest.raises(KeyError):
             call()
@@ -324,7 +328,7 @@ def test_what_is_not_there() -> None:
 
 
 def test_json() -> None:
-    found = line_map(*MADE["inception"])
+    found = line_map(*made_for("inception"))
     data = json.loads(json.dumps(found.to_json()))
     assert [line["text"] for file in data["files"] for line in file["lines"]] == TEXTS["inception"].splitlines()
     assert data["files"][0]["lines"][6]["kernels"] == list(found.at("inception.cnn", 7).kernels)
