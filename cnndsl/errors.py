@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from os.path import basename
 from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
@@ -247,6 +248,21 @@ def _distance(a: str, b: str, limit: int) -> int | None:
         if min(row) > limit:
             return None
     return row[-1] if row[-1] <= limit else None
+
+
+def lines_of(spans: Iterable[Span], *, home: Span) -> str:
+    """Where some spans lie: ``lines 3-5``, and with their names those in other files than `home`'s."""
+    found: dict[Source, list[int]] = {home.source: []}
+    for span in spans:
+        found.setdefault(span.source, []).append(span.line)
+    parts = []
+    for source, lines in found.items():
+        if lines:
+            first, last = min(lines), max(lines)
+            numbers = f"{first}" if first == last else f"{first}-{last}"
+            here = "line " if first == last else "lines "
+            parts.append(f"{here}{numbers}" if source is home.source else f"{basename(source.name)}:{numbers}")
+    return ", ".join(parts)
 
 
 def listed(words: Sequence[str], *, most: int = 8, last: str = "and") -> str:

@@ -199,8 +199,8 @@ def obstacle(graph: Graph, aim: Aim, group: Group, reader: Node) -> Obstacle | N
     found = _sum(graph, group, reader) if isinstance(reader.op, Add) else _second(graph, aim, group, reader)
     if found is None and group.siblings:
         others = listed([one.anchor.name for one in group.siblings], most=4)
-        reason = f"{group.anchor.name} shares its launch with {others}, which ends in activations alone"
-        return Obstacle("merged", reason)
+        shared = f"{group.anchor.name} shares its launch with {others}"
+        return Obstacle("merged", f"{shared}: it ends in activations and does not compute {reader.name}")
     return found
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, groupby
 
+from cnndsl.errors import lines_of
 from cnndsl.figures import binary, compact, counted
 from cnndsl.ir import Graph
 from cnndsl.passes.boundaries import (
@@ -70,9 +71,7 @@ class _Text:
     def group(self, group: Group, numbers: str) -> Iterator[str]:
         """A kernel, what it costs, and where its result goes."""
         yield ""
-        lines = [span.line for node in group.computed for span in node.spans]
-        first, last = min(lines), max(lines)
-        where = f"line {first}" if first == last else f"lines {first}-{last}"
+        where = lines_of((span for node in group.computed for span in node.spans), home=self.graph.nodes[0].span)
         yield from _sides(f"{numbers:>3} {group.title}", where, hanging=4)
         reads = ", ".join(str(self.graph.by_name[name].type) for name in group.reads)
         makes = " | ".join(str(node.type) for node in group.outputs)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from cnndsl.errors import lines_of
 from cnndsl.ir import Graph, Node, TensorType
 from cnndsl.ops.binding import MAX_OFFSET, Launch, Operand, Site
 from cnndsl.ops.joins import Concat
@@ -297,7 +298,8 @@ def show(plan: Plan) -> str:
         lines.append(f"    {b.name:<6} {b.size:>12,} values {where}")
     for number, step in enumerate(plan.steps):
         at = plan.storage[step.writes[0]]
-        lines.append(f"  {number:>3} {step.group.title}  line {step.group.anchor.span.line}")
+        where = lines_of([step.group.anchor.span], home=plan.graph.nodes[0].span)
+        lines.append(f"  {number:>3} {step.group.title}  {where}")
         shapes = " | ".join(str(plan.graph.by_name[name].type) for name in step.writes)
         offset = f" from channel {at.offset}" if at.offset else ""
         lines.append(f"      {', '.join(step.reads)} -> {shapes} in {at.buffer}{offset}")

@@ -15,6 +15,7 @@ from stages import EXAMPLES, graph_of, groups_of, written
 from cnndsl.files import choose_network, load_path
 from cnndsl.ir import Graph
 from cnndsl.passes import fuse as fusing
+from cnndsl.passes import plan as planning
 from cnndsl.passes.boundaries import boundaries, free_layers, unfused, values_moved
 from cnndsl.passes.elaborate import elaborate
 from cnndsl.passes.fuse import Groups, fuse
@@ -162,3 +163,21 @@ def test_what_no_output_depends_on_is_unused_whatever_else_it_is() -> None:
     graph = graph_of(f"{X} a: relu b: conv(2, 1) @b n: batchnorm @b d: dropout @a r: relu")
     found = {layer.node.name: layer.fate for layer in free_layers(graph, fuse(simplify(graph)))}
     assert found == dict.fromkeys("bnd", "unused")
+
+
+def test_places_in_several_files(tmp_path: Path) -> None:
+    """Lines of the network's own file have no name."""
+    (tmp_path / "blocks.cnn").write_text("block narrow(c) {\n    conv(c, 1)\n    tanh\n}\n", encoding="utf-8")
+    path = tmp_path / "net.cnn"
+    path.write_text(
+        'use "blocks.cnn"\nnetwork N {\n    input x [4x4x4]\n    conv(3, 1)\n    relu\n    narrow(2)\n    relu\n}\n',
+        encoding="utf-8",
+    )
+    program = load_path(path)
+    groups = fuse(simplify(elaborate(program, choose_network(program, None))))
+    ends = [line.rsplit("  ", 1)[-1].strip() for line in fusing.show(groups).splitlines() if line[:3].strip().isdigit()]
+    assert ends == ["lines 4-5", "blocks.cnn:2-3", "line 7"]
+    planned = planning.show(plan(groups, target=get("sm_90"), dtype="fp16")).splitlines()
+    assert [line.rsplit("  ", 1)[-1] for line in planned if line[:5].strip().isdigit()] == [
+        "line 4", "blocks.cnn:2", "line 7",
+    ]
