@@ -1,5 +1,6 @@
 # make demo    AlexNet on a picture of a cat, checked against torch; needs no GPU
 # make test    linter, type checker and the whole test suite; needs no GPU
+# make test-all  the suite with what `make test` leaves out for its time: each example through each of its tests
 # make docs    write docs/layers.md and docs/errors.md anew from the layers and the error codes
 # make kernels write docs/kernels.md and its table anew: 4,500 kernels, those of all examples on four targets, compiled.
 #              Half an hour on two cores where nothing is cached, a minute where all is
@@ -14,7 +15,7 @@ BIN := .venv/bin
 # As recent as the last installation; a changed list of packages installs again.
 INSTALLED := .venv/installed
 
-.PHONY: demo test docs kernels gate clean
+.PHONY: demo test test-all docs kernels gate clean
 
 demo: $(INSTALLED)
 	$(BIN)/cnndsl run examples/alexnet.cnn examples/images/chelsea.png --verify
@@ -23,6 +24,9 @@ test: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses=$(WORKERS)
+
+test-all: $(INSTALLED)
+	CNNDSL_COMPILE_ALL=1 $(BIN)/pytest --numprocesses=$(WORKERS)
 
 # Two processes share a small machine well: most tests run Python and not torch, which is kept to one thread.
 WORKERS ?= 2

@@ -8,7 +8,7 @@ from cnndsl.ops import operations
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 EVERYTHING = "CNNDSL_COMPILE_ALL" in os.environ
-"""Whether tests take all that they could: `make gate` does, `make test` has ten minutes."""
+"""Whether tests take all that they could: `make test-all` does, `make test` has ten minutes."""
 ALIKE = {
     "alexnet_torchvision", "densenet121", "googlenet_torchvision", "mobilenet_v1", "regnet_x_400mf",
     "regnet_y_400mf", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50_v1", "squeezenet1_0",
