@@ -10,9 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from cnndsl.exchange.imported import imported
+import cnndsl
+from cnndsl.compare import compare
+from cnndsl.exchange.imported import Imported, imported
 from cnndsl.exchange.model import Model
 from cnndsl.exchange.onnx import read_onnx
+from cnndsl.files import choose_network, load_text
+from cnndsl.ir import Graph
+from cnndsl.passes.elaborate import elaborate
 from cnndsl.runtime.reference import evaluate
 from tests.exchange.onnx_graphs import TOLERANCE, error
 from tests.torchvision_models import models
@@ -78,8 +83,15 @@ def exported(net: nn.Module, x: torch.Tensor, folder: Path, *, opset: int, folde
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter that needs no further package
         torch.onnx.export(
-            net, (x,), str(path), dynamo=False, opset_version=opset, input_names=["image"], training=mode,
-            dynamic_axes={"image": {0: "n"}}, do_constant_folding=folded,
+            net,
+            (x,),
+            str(path),
+            dynamo=False,
+            opset_version=opset,
+            input_names=["image"],
+            training=mode,
+            dynamic_axes={"image": {0: "n"}},
+            do_constant_folding=folded,
         )
     return read_onnx(path)
 
@@ -109,6 +121,28 @@ def test_exported_modules(tmp_path: Path, make, opset: int, folded: bool) -> Non
     else:
         assert set(model.weights) == own
         assert set(made.weights) == own
+
+
+def graph_of(made: Imported) -> Graph:
+    program = load_text(made.text)
+    return elaborate(program, choose_network(program, None))
+
+
+@pytest.mark.parametrize("make", [residual, mobile])
+def test_both_roads_from_torch_give_the_same(tmp_path: Path, make) -> None:
+    """Through ONNX and through torch.export."""
+    models()
+    net, x = shuffled(make()), torch.randn(2, 3, 64, 64)
+    through_onnx = imported(exported(net, x, tmp_path, opset=17, folded=False))
+    direct = cnndsl.from_torch(net, x)
+    found = compare(graph_of(through_onnx), graph_of(direct))
+    assert (found.same, found.keys) == (True, (True, True))
+    assert through_onnx.weights.keys() == direct.weights.keys()
+    assert all(torch.equal(tensor, direct.weights[key]) for key, tensor in through_onnx.weights.items())
+    next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d)).eps = 0.5
+    other = cnndsl.from_torch(net, x)
+    assert not compare(graph_of(through_onnx), graph_of(other)).same
+
 
 def test_torchs_lrn_of_even_size(tmp_path: Path) -> None:
     """Its extra channel is below, as the layer's; ONNX's own would have it above."""

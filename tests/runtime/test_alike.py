@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import random_inputs, random_weights
 from poisoned import poison
+from test_plan import rows_turned_round
 
 import cnndsl
 from cnndsl.passes import plan as planning
-from cnndsl.passes.fuse import Groups
 from cnndsl.runtime import packing
 from cnndsl.runtime.executor import Network
 from cnndsl.runtime.verify import TOLERANCES, relative_error
@@ -133,20 +132,8 @@ def other_order(patch: pytest.MonkeyPatch) -> None:
 
 def places_turned_round(patch: pytest.MonkeyPatch) -> None:
     """Results of one launch looked for in the reverse order."""
-    right = planning.place
-
-    def wrong(groups: Groups, *arguments: Any, **named: Any) -> Any:
-        places = right(groups, *arguments, **named)
-        storage = dict(places.storage)
-        for group in groups.groups:
-            offset = min(storage[node.name].offset for node in group.outputs)
-            for node in reversed(group.outputs) if group.siblings else ():
-                storage[node.name] = replace(storage[node.name], offset=offset)
-                offset += node.type.channels
-        return replace(places, storage=storage)
-
     patch.setattr(planning, "verify", lambda plan: plan)
-    patch.setattr(planning, "place", wrong)
+    rows_turned_round(patch)
 
 
 @pytest.mark.parametrize(("body", "wrong"), [(ROW, other_order), (APART, other_order), (APART, places_turned_round)])
