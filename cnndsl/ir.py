@@ -11,8 +11,9 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from cnndsl.errors import Span, lines_of
+
 if TYPE_CHECKING:
-    from cnndsl.errors import Span
     from cnndsl.ops.base import Op
 
 
@@ -208,6 +209,7 @@ def show(graph: Graph) -> str:
         after = "".join(f" + {n.name}" for n in node.folded if not n.before)
         inputs = f" <- {', '.join(node.inputs)}" if node.inputs else ""
         text = f"{before}{node.text}{after}{inputs}"
-        lines.append(f"  {node.name:<{width}} = {text}  {node.type}  # line {node.span.line}")
+        where = lines_of([node.span], home=graph.nodes[0].span)
+        lines.append(f"  {node.name:<{width}} = {text}  {node.type}  # {where}")
     lines.extend(f"  output {name} = {value}" for name, value in graph.outputs)
     return "\n".join(lines)

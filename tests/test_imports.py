@@ -25,7 +25,7 @@ ROOMS: dict[str, str] = {
     "targets": "",
     "writing": "errors",
     "tiles": "targets",
-    "ir": "",
+    "ir": "errors",
     "ops": "ir targets tiles",
     "codes": "errors ops",
     "text": "errors",

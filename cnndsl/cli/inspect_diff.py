@@ -32,7 +32,10 @@ _NOISE: dict[str, tuple[tuple[str, str], ...]] = {
     "amdgcn": ((r"\s*;.*", ""), (r"\b([vsa])(?:\d+|\[\d+:\d+\])", r"\1"), (r"\bL?BB\d+_\d+", "BB")),
 }
 _NOISE["ttgir"] = _NOISE["ttir"]
-_NOISE["graph"] = _NOISE["simplified"] = ((r"  # line \d+$", ""),)
+# `lines 3-5, blocks.cnn:7`
+_PLACE = r"(?:lines? \d+|[^\s:]+\.cnn:\d+)(?:-\d+)?"
+_NOISE["graph"] = _NOISE["simplified"] = ((rf"  # {_PLACE}$", ""),)
+_NOISE["groups"] = _NOISE["plan"] = ((rf"(?<=  ){_PLACE}(?:, {_PLACE})*$", ""),)
 
 
 def compared(line: str, stage: str) -> str:

@@ -282,10 +282,10 @@ def test_files_of_one_name(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(("stage", "expected"), [
-    ("graph", ["stage1.relu2 = relu <- stage1.batchnorm2 [16x16x16] # line 2"]),
-    ("simplified", ["stage1.relu2 = relu <- stage1.conv2 [16x16x16] # line 2"]),
-    ("groups", ["3 stage1.conv2 + stage1.batchnorm2 + stage1.relu2 line 2"]),
-    ("plan", ["2 stage1.conv2 + stage1.batchnorm2 + stage1.relu2 line 2", "stage1.relu1 -> [16x16x16] in buf3"]),
+    ("graph", ["stage1.relu2 = relu <- stage1.batchnorm2 [16x16x16] # blocks.cnn:2"]),
+    ("simplified", ["stage1.relu2 = relu <- stage1.conv2 [16x16x16] # blocks.cnn:2"]),
+    ("groups", ["3 stage1.conv2 + stage1.batchnorm2 + stage1.relu2 blocks.cnn:2"]),
+    ("plan", ["2 stage1.conv2 + stage1.batchnorm2 + stage1.relu2 blocks.cnn:2", "stage1.relu1 -> [16x16x16] in buf3"]),
     ("lines", ["8 stage(2, 16) stage1_conv2", f"2 {BLOCKS.splitlines()[1].strip()} stage1_conv2"]),
 ])
 def test_stages_of_a_layer(run, rich: Path, stage: str, expected: list[str]) -> None:
