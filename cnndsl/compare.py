@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Literal
 
@@ -51,6 +51,8 @@ class Comparison:
     """Sentences on outputs that do not correspond, the left network being A and the right one B."""
     unsaid: tuple[str, ...] = ()
     """Sentences on how pictures are prepared where only one network's file can say that."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what may lie behind the differences; the verdict does not follow them."""
 
     @cached_property
     def same(self) -> bool:
@@ -89,7 +91,8 @@ def compare(left: Graph, right: Graph, *, silent: tuple[bool, bool] = (False, Fa
         pairs += (*waiting, judge.pair(node, right.by_name[partners[node.name]]))
         waiting = behind.get(node.name, [])
     outputs = tuple(_output_differences(left, right, partners))
-    return Comparison(left, right, (*pairs, *waiting), outputs, tuple(judge.unsaid))
+    notes = tuple(_folding_notes(left, right, partners))
+    return Comparison(left, right, (*pairs, *waiting), outputs, tuple(judge.unsaid), notes)
 
 
 def _single(node: Node, graph: Graph, side: Literal["left", "right"], flat: frozenset[str]) -> Pair:
@@ -191,11 +194,14 @@ class _Judge:
         if len(x.inputs) != len(y.inputs):
             yield f"{counted(len(x.inputs), 'arm')} against {len(y.inputs)}"
             return
-        sources = [_source(name, self.left, self.partners) for name in x.inputs]
-        others = [_source(name, self.right, self.paired) for name in y.inputs]
-        wanted = [self.partners.get(name) for name in sources]
-        swapped = sorted(map(str, wanted)) == sorted(others)
-        if wanted != others and not (commutes(x) and swapped):
+        for deep in _DEPTHS:
+            sources = [_source(name, self.left, self.partners, deep=deep) for name in x.inputs]
+            others = [_source(name, self.right, self.paired, deep=deep) for name in y.inputs]
+            wanted = [self.partners.get(name) for name in sources]
+            swapped = sorted(map(str, wanted)) == sorted(others)
+            if wanted == others or (commutes(x) and swapped):
+                break
+        else:
             # Where none of the layers before it has a counterpart, the nearest of them is the one that is read.
             read = [source if source in self.partners else n for source, n in zip(sources, x.inputs, strict=True)]
             also = [source if source in self.paired else n for source, n in zip(others, y.inputs, strict=True)]
@@ -205,11 +211,16 @@ class _Judge:
             )
 
 
-def _source(name: str, graph: Graph, paired: dict[str, str] | set[str]) -> str:
-    """The nearest layer at or before `name`, in line, that has a counterpart."""
-    while name not in paired and len(graph.by_name[name].inputs) == 1:
-        name = graph.by_name[name].inputs[0]
-    return name
+_DEPTHS = True, False
+"""Of a dropout in both, one reader may have what stands before it and the other one what stands behind."""
+
+
+def _source(name: str, graph: Graph, paired: dict[str, str] | set[str], *, deep: bool = False) -> str:
+    """The nearest layer at or before `name`, in line, that has a counterpart and, if `deep`, an effect."""
+    node = graph.by_name[name]
+    while len(node.inputs) == 1 and (node.name not in paired or (deep and node.op is not None and node.op.transparent)):
+        node = graph.by_name[node.inputs[0]]
+    return node.name
 
 
 def _reasons(x: Node, y: Node, *, same_input: bool) -> Iterator[str]:
@@ -306,8 +317,41 @@ def _output_differences(left: Graph, right: Graph, partners: dict[str, str]) -> 
     paired = set(partners.values())
     for name in (name for name in ours if name in others):
         # A last layer that one of them lacks is told of in its own line.
-        if partners.get(_source(ours[name], left, partners)) != _source(others[name], right, paired):
+        if all(
+            partners.get(_source(ours[name], left, partners, deep=deep))
+            != _source(others[name], right, paired, deep=deep)
+            for deep in _DEPTHS
+        ):
             yield f"output {name} is {ours[name]} in A and {others[name]} in B"
+
+
+def _folding_notes(left: Graph, right: Graph, partners: dict[str, str]) -> Iterator[str]:
+    """A sentence where one network has biases in place of every batch norm that the other has behind a convolution.
+
+    Every one: where some of these convolutions are others, the network is another one, as GoogLeNet without them is.
+    """
+    backwards = {other: own for own, other in partners.items()}
+    for one, other, pairs, a, b in ((left, right, partners, "A", "B"), (right, left, backwards, "B", "A")):
+        places = [n for n in one.nodes if isinstance(n.op, Conv) and not n.op.bias and _is_normalised(n, one)]
+        if places and all(_may_hold(other, pairs.get(node.name), node) for node in places):
+            yield (
+                f"{b} has no batch norms where {a} has them behind {counted(len(places), 'convolution')}: "
+                f"they may be folded into {b}'s weights"
+            )
+
+
+def _may_hold(graph: Graph, name: str | None, node: Node) -> bool:
+    """Whether a layer may be another network's convolution with the batch norm behind it folded into its weights."""
+    assert isinstance(node.op, Conv)
+    if name is None or graph.by_name[name].op != replace(node.op, bias=True):
+        return False
+    return not any(isinstance(user.op, BatchNorm) for user in graph.users[name])
+
+
+def _is_normalised(node: Node, graph: Graph) -> bool:
+    """Whether a batch norm, and nothing else, reads a layer."""
+    users = graph.users[node.name]
+    return len(users) == 1 and isinstance(users[0].op, BatchNorm) and node.name not in graph.returned
 
 
 def _weights(graph: Graph) -> Iterator[tuple[str, tuple[int, ...]]]:

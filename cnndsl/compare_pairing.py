@@ -3,12 +3,13 @@
 Layers are paired by a weighted longest common subsequence over both computing orders (the dynamic programme of
 Needleman and Wunsch, 1970, with gaps that cost nothing): equal layers weigh most, then the same operation on the same
 shape, then the same operation on another, and names break ties. Arms of a sum may stand in any order: where that pairs
-more, they are taken in an order that depends on their layers alone.
+more, they are taken in an order that depends on their layers alone. Heads may stand in any order too: layers that one
+output alone depends on are paired with those of the other network's output of that name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from zlib import crc32
 
 from cnndsl.ir import Graph, Node
@@ -18,15 +19,80 @@ MAX_CELLS = 6_000_000
 """Pairs of layers that are weighed; about four seconds. Larger networks pair layers of equal text in order alone."""
 
 
+_SEVERAL = ""
+"""Stands where the name of an output would, for layers that several outputs depend on; no output has it for a name."""
+
+
 def aligned(left: Graph, right: Graph) -> dict[str, str]:
     """The right one's layer for each of the left one's that has a counterpart."""
-    found = _matched(left.nodes, right.nodes)
-    a, b = arranged(left), arranged(right)
-    if (a, b) != (left.nodes, right.nodes):
-        other = _matched(a, b)
-        if _total(other, left, right) > _total(found, left, right):
-            return other
+    common = [name for name in dict(left.outputs) if name in dict(right.outputs)]
+    heads, others = (_heads(graph, frozenset(common)) for graph in (left, right))
+    orders = (left.nodes, right.nodes), (arranged(left), arranged(right))
+    parts = [(_parts(a, heads), _parts(b, others)) for a, b in orders]
+    pairing = _Pairing(left, right)
+    for head in (*common, _SEVERAL, None):
+        pairing.add((a.get(head, []), b.get(head, [])) for a, b in parts)
+    # Where a head leaves the trunk earlier in one network, what is trunk in the other belongs to a head there.
+    for trunk in (True, False):
+        pairing.add((_moved(a, heads, trunk=trunk), _moved(b, others, trunk=not trunk)) for a, b in orders)
+    return pairing.found
+
+
+class _Pairing:
+    """Pairs of two networks' layers, found for one part of them after the other."""
+
+    def __init__(self, left: Graph, right: Graph) -> None:
+        self.left, self.right = left, right
+        self.found: dict[str, str] = {}
+        self.taken: set[str] = set()
+        self.room = MAX_CELLS
+
+    def add(self, orders: Iterable[tuple[Sequence[Node], Sequence[Node]]]) -> None:
+        """Pair what has no counterpart yet of some layers, given in several orders: in the one that pairs most."""
+        best: dict[str, str] = {}
+        room = self.room
+        tried: list[tuple[list[Node], list[Node]]] = []
+        for nodes, others in orders:
+            a = [x for x in nodes if x.name not in self.found]
+            b = [y for y in others if y.name not in self.taken]
+            if (a, b) not in tried:
+                tried.append((a, b))
+                best = max(best, _matched(a, b, room), key=self.total)  # of equal ones the first
+                self.room = room - len(a) * len(b)
+        self.found |= best
+        self.taken.update(best.values())
+
+    def total(self, found: Mapping[str, str]) -> int:
+        pairs = ((self.left.by_name[x], self.right.by_name[y]) for x, y in found.items())
+        return sum(_weight(x, y) + (x.name == y.name) for x, y in pairs)
+
+
+def _heads(graph: Graph, names: frozenset[str]) -> dict[str, str]:
+    """The one output of `names` that depends on a node, or `_SEVERAL`; nothing for a node that none depends on."""
+    found: dict[str, str] = {}
+    for output, name in graph.outputs:
+        if output in names:
+            found[name] = _SEVERAL if name in found else output
+    for node in reversed(graph.nodes):
+        head = found.get(node.name)
+        if head is not None:
+            for name in node.inputs:
+                found[name] = head if found.get(name, head) == head else _SEVERAL
     return found
+
+
+def _parts(nodes: Sequence[Node], heads: Mapping[str, str]) -> dict[str | None, list[Node]]:
+    """The layers of each head, of the trunk that several share, and, under None, those that lead to none."""
+    parts: dict[str | None, list[Node]] = {}
+    for node in nodes:
+        parts.setdefault(heads.get(node.name), []).append(node)
+    return parts
+
+
+def _moved(nodes: Sequence[Node], heads: Mapping[str, str], *, trunk: bool) -> list[Node]:
+    """The layers of the trunk or of the heads, but those without effect, which may stand anywhere."""
+    effective = (n for n in nodes if n.op is None or not (n.op.transparent or isinstance(n.op, Flatten)))
+    return [node for node in effective if node.name in heads and (heads[node.name] == _SEVERAL) == trunk]
 
 
 def commutes(node: Node) -> bool:
@@ -35,10 +101,10 @@ def commutes(node: Node) -> bool:
 
 
 def arranged(graph: Graph) -> tuple[Node, ...]:
-    """The nodes in a computing order that is the same however the arms of sums and products are ordered."""
+    """The nodes in a computing order that is the same however outputs and the arms of sums and products are ordered."""
     keys = _arms(graph)
     found: dict[str, Node] = {}
-    for root in (*(name for _, name in graph.outputs), *graph.by_name):
+    for root in (*(name for _, name in sorted(graph.outputs)), *graph.by_name):
         waiting = [root]
         while waiting:
             node = graph.by_name[waiting[-1]]
@@ -63,13 +129,8 @@ def _arms(graph: Graph) -> dict[str, int]:
     return keys
 
 
-def _total(found: Mapping[str, str], left: Graph, right: Graph) -> int:
-    pairs = ((left.by_name[x], right.by_name[y]) for x, y in found.items())
-    return sum(_weight(x, y) + (x.name == y.name) for x, y in pairs)
-
-
-def _matched(a: Sequence[Node], b: Sequence[Node]) -> dict[str, str]:
-    """The pairs of two sequences: what is alike at both ends, and between that the heaviest."""
+def _matched(a: Sequence[Node], b: Sequence[Node], room: int) -> dict[str, str]:
+    """The pairs of two sequences: what is alike at both ends, and between that the heaviest within `room` cells."""
     start = 0
     while start < min(len(a), len(b)) and _alike(a[start], b[start]):
         start += 1
@@ -80,7 +141,7 @@ def _matched(a: Sequence[Node], b: Sequence[Node]) -> dict[str, str]:
     found |= {a[-1 - i].name: b[-1 - i].name for i in range(stop)}
     middle = a[start : len(a) - stop], b[start : len(b) - stop]
     cells = len(middle[0]) * len(middle[1])
-    found |= _heaviest(*middle) if cells <= MAX_CELLS else _in_order(*middle)
+    found |= _heaviest(*middle) if cells <= room else _in_order(*middle)
     return found
 
 

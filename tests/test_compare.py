@@ -33,7 +33,7 @@ def network(*layers: str, shape: str = "[9x8x4]") -> Graph:
     return graph_of(f"network Net {{ input image {shape}\n" + "\n".join(layers) + "\n}")
 
 
-def value(graph: Graph) -> torch.Tensor:
+def value(graph: Graph, output: str = "main") -> torch.Tensor:
     """What torch computes, in fp64, with weights that depend on their names alone."""
     values: dict[str, torch.Tensor] = {}
     for node in graph.nodes:
@@ -45,7 +45,7 @@ def value(graph: Graph) -> torch.Tensor:
             for w in node.op.weights(*graph.types_of(node))
         }
         values[node.name] = node.op.reference([values[name] for name in node.inputs], weights)
-    return values[dict(graph.outputs)["main"]]
+    return values[dict(graph.outputs)[output]]
 
 
 def _seeded(seed: int) -> torch.Generator:

@@ -268,7 +268,8 @@ class _Text:
             (False, True): "other names but the same shapes in order: load with `--match order`",
         }.get((by_name, by_order), "other shapes: weights of one do not load into the other")
         yield from self.wrapped("weights", keys, width)
-        for noun, sentences in (("outputs", self.result.outputs), ("pictures", self.result.unsaid)):
+        sections = (("outputs", self.result.outputs), ("pictures", self.result.unsaid), ("note", self.result.notes))
+        for noun, sentences in sections:
             for number, sentence in enumerate(sentences):
                 yield from self.wrapped("" if number else noun, sentence, width)
         found = [(sum(p.verdict == v and not p.idle for p in self.result.pairs), text) for v, text in (
@@ -325,4 +326,5 @@ def _to_json(result: Comparison) -> dict[str, Any]:
         ],
         "outputs": list(result.outputs),
         "unsaid": list(result.unsaid),
+        "notes": list(result.notes),
     }

@@ -113,3 +113,14 @@ def test_long_names_break_at_their_dots(run: Run, monkeypatch: pytest.MonkeyPatc
     rows = table(run("diff", examples / "googlenet.cnn", examples / "googlenet_torchvision.cnn").stdout)
     words = {word for row in rows for word in row.split() if word.startswith("inception_3a.conv_3x3")}
     assert words == {"inception_3a.conv_3x3:", "inception_3a.conv_3x3_"}  # not inception_3a.conv_3x3_r
+
+
+def test_a_note_on_folded_batch_norms(run: Run, tmp_path: Path) -> None:
+    a = network(tmp_path / "a.cnn", "conv(4, 3x3, bias=false) -> batchnorm -> relu")
+    b = network(tmp_path / "b.cnn", "conv(4, 3x3) -> relu")
+    note = "B has no batch norms where A has them behind 1 convolution: they may be folded into B's weights"
+    result = run("diff", a, b, "--exit-code")
+    assert (result.exit_code, f"\nnote        {note}\nverdict " in result.stdout) == (1, True)
+    assert json.loads(run("diff", a, b, "--json").stdout)["notes"] == [note]
+    assert json.loads(run("diff", a, a, "--json").stdout)["notes"] == []
+    assert "\nnote " not in run("diff", a, a).stdout
