@@ -26,14 +26,21 @@ STEPS = ("BLOCK_CRS", "BLOCK_F")
 
 
 def cases_of(network: str) -> list[Case]:
-    """All kernels of an example network."""
-    return distinct([
+    """The kernels of an example network; of those that differ in sizes alone one, unless it is to be everything."""
+    every = distinct([
         case_of(launch, element=element, target=gpu)
         for target, dtype, element, gpu, batches in SETTINGS
         for batch in batches
         for launch in launches(network, target, dtype, batch)
         if all(value >= MATRIX_STEP for name, value in launch.constants if name in STEPS)
     ])
+    return every if EVERYTHING else list({kind_of(case): case for case in every}.values())
+
+
+def kind_of(case: Case) -> str:
+    """What decides which ways a kernel's text goes, as far as sizes do: ones, and multiples of 16."""
+    kinds = {name: (v == 1, v % 16 == 0) if type(v) is int else v for name, v in case.known.items()}
+    return repr((case.module, case.kernel, case.element, case.target, sorted(kinds.items(), key=lambda kind: kind[0])))
 
 
 def check(cases: list[Case], compilers: Compilers) -> None:
