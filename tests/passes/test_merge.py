@@ -284,7 +284,7 @@ def test_any_branches() -> None:
     """And that the strategy finds what it is made for."""
     seen = Counter[str]()
 
-    @settings(max_examples=5 * settings.default.max_examples)
+    @settings(max_examples=3 * settings.default.max_examples)
     @given(branches())
     def each(body: str) -> None:
         groups = groups_of(body)
