@@ -49,13 +49,13 @@ def unknown_options(text: str, descriptor: Any) -> Iterator[tuple[str, str]]:
 
 def _behind(tokens: list[str], place: int) -> int:
     """The place behind a value: a list, strings in a row, or one token."""
-    token = tokens[place] if place < len(tokens) else "}"
-    if token == "[":  # noqa: S105 - a piece of a text
+    first = tokens[place] if place < len(tokens) else "}"
+    if first == "[":
         while place < len(tokens) and tokens[place] != "]":
             place += 1
         return place + 1
-    if token[0] not in "\"'":
-        return place + (token not in {"}", ">", "]"})
+    if first[0] not in "\"'":
+        return place + (first not in {"}", ">", "]"})
     while place < len(tokens) and tokens[place][0] in "\"'":
         place += 1
     return place

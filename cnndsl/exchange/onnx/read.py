@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +191,7 @@ class _Reader:
             self.notes.append(f"the file fixes the batch to {self.batch}: the network takes any")
         specs = pictures.specs_of(self.model, {one.name: one.type for one in found}, self.notes)
         for one in found:
-            self._collect(lambda one=one: self._declare(one, specs.get(one.name)))  # type: ignore[misc]
+            self._collect(partial(self._declare, one, specs.get(one.name)))
 
     def _need_floats(self, one: Input, readers: Sequence[onnx.NodeProto]) -> None:
         """Raise Refused unless an input is floating-point, or of whole numbers that are cast before all else."""
